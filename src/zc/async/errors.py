@@ -1,0 +1,170 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""The errors of this package.
+
+All share `AsyncError`, carry the objects concerned as attributes, and say what
+was found and what was expected.  They survive pickling under any protocol,
+without their constructors being called; the objects they carry are replaced by
+their repr on the way, so that an error never drags a job or a connection into
+somebody else's record.
+
+Four of them have been published by `interfaces` since release 1.0.  Tracebacks
+and pickles use that name.
+"""
+
+import copyreg
+
+_PLAIN = (str, bytes, int, float, bool, type(None))
+_LONGEST_REPR = 1000
+
+
+def _plain(value: object) -> object:
+    """Return `value`, with everything that is not plain data as its repr."""
+    if type(value) in _PLAIN:
+        return value
+    if type(value) is tuple:
+        return tuple(_plain(item) for item in value)
+    try:
+        return repr(value)[:_LONGEST_REPR]
+    except Exception as error:
+        return f"<{type(value).__name__}, whose repr raises {type(error).__name__}>"
+
+
+class AsyncError(Exception):
+    """Base of all errors of this package.
+
+    `job` is the job concerned, or None.
+    """
+
+    job: object = None
+
+    def __init__(self, *args: object, job: object = None) -> None:
+        super().__init__(*args)
+        if job is not None:
+            self.job = job
+
+    def __reduce__(self) -> tuple:
+        state = {name: _plain(value) for name, value in self.__dict__.items()}
+        return copyreg.__newobj__, (type(self), *self.args), state or None
+
+
+class BadStatusError(AsyncError):
+    """A job's status does not allow what was asked for.
+
+    `found` is the job's status at that moment, `expected` the statuses that
+    would have been right.
+    """
+
+    __module__ = "zc.async.interfaces"
+
+    found: str | None = None
+    expected: tuple[str, ...] = ()
+
+    def __init__(
+        self, message: str, job: object = None, expected: tuple[str, ...] = ()
+    ) -> None:
+        super().__init__(message, job=job)
+        self.found = getattr(job, "status", None)
+        self.expected = tuple(expected)
+
+
+class AbortedError(AsyncError):
+    """A job was given up before it had a result of its own."""
+
+    __module__ = "zc.async.interfaces"
+
+
+class TimeoutError(AbortedError):
+    """A job was not begun in time: its `begin_by` has passed.
+
+    Not a builtin TimeoutError, since that is an OSError, and handlers of lost
+    connections would take it for one.
+    """
+
+    __module__ = "zc.async.interfaces"
+
+
+class ReassignedError(AsyncError):
+    """This job belongs to another process (or nobody) by now."""
+
+    __module__ = "zc.async.interfaces"
+
+
+class QuarantinedError(AbortedError):
+    """The process died under this job again and again.
+
+    `interruptions` says how often.
+    """
+
+    interruptions: int | None = None
+
+    def __init__(
+        self, *args: object, job: object = None, interruptions: int | None = None
+    ) -> None:
+        super().__init__(*args, job=job)
+        if interruptions is not None:
+            self.interruptions = interruptions
+
+
+class UnknownQuotaError(AsyncError, ValueError):
+    """A job names a quota that its queue does not have: `name`."""
+
+    name: str | None = None
+
+    def __init__(self, name: str, job: object = None, queue: object = None) -> None:
+        super().__init__("unknown quota name", name, job=job)
+        self.name = name
+        self.queue = queue
+
+
+class UnpicklableError(AsyncError, TypeError):
+    """Something in a job cannot be stored, or could not be loaded again.
+
+    `culprit` is the object, `path` says where in the job it was found, for
+    instance ``kwargs['request']``.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        culprit: object = None,
+        path: str | None = None,
+        job: object = None,
+    ) -> None:
+        super().__init__(message, job=job)
+        self.culprit = culprit
+        self.path = path
+
+
+class UnloadableCallableError(AsyncError):
+    """The callable of a stored job is gone from the code: `name`, dotted."""
+
+    def __init__(
+        self, message: str, name: str | None = None, job: object = None
+    ) -> None:
+        super().__init__(message, job=job)
+        self.name = name
+
+
+class IdentityInUseError(AsyncError):
+    """Another process holds the lock on the UUID file.
+
+    `path` is the file, `pid` the process that holds it, None when unknown.
+    """
+
+    def __init__(self, path: str, pid: int | None = None) -> None:
+        holder = f"process {pid}" if pid is not None else "another process"
+        super().__init__(
+            f"the UUID file {path} is used by {holder};"
+            " give each process its own file with ZC_ASYNC_UUID"
+        )
+        self.path = path
+        self.pid = pid
+
+
+class NotInQueueError(AsyncError, LookupError):
+    """A job is not in the `queue` in which it was looked for."""
+
+    def __init__(self, job: object = None, queue: object = None) -> None:
+        super().__init__(f"{_plain(job)} is not in {_plain(queue)}", job=job)
+        self.queue = queue
