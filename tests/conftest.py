@@ -1,0 +1,65 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""What holds for every test.
+
+* The folder of a test is its tier, which is also its marker (`-m unit`); cheap tiers
+  run first.
+* A test skips only for a missing prerequisite.  Where CI is set in the environment
+  everything is expected to be there, and such a skip is a failure; a skip whose
+  reason begins with "not applicable" stays one.
+* Each test begins and ends with an empty component registry.
+"""
+
+import os
+from pathlib import Path
+
+import pytest
+import zope.component.testing
+
+TIERS = ("unit", "integration", "functional", "crash", "stress")
+TESTS = Path(__file__).parent
+STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false")
+NOT_APPLICABLE = "not applicable"
+
+
+def tier_of(path):
+    return path.relative_to(TESTS).parts[0]
+
+
+def pytest_collection_modifyitems(items):
+    for item in items:
+        item.add_marker(tier_of(item.path))
+    items.sort(key=lambda item: TIERS.index(tier_of(item.path)))
+
+
+def _fail_when_strict(report):
+    """Turn a skip for a missing prerequisite into a failure, under CI."""
+    if not (STRICT and report.skipped) or hasattr(report, "wasxfail"):
+        return
+    reason = report.longrepr[-1] if report.longrepr else ""
+    reason = reason.removeprefix("Skipped: ")
+    if not reason.startswith(NOT_APPLICABLE):
+        report.outcome = "failed"
+        report.longrepr = f"Skipped, but nothing may be missing under CI: {reason}"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    _fail_when_strict(report)
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    report = yield
+    _fail_when_strict(report)
+    return report
+
+
+@pytest.fixture(autouse=True)
+def component_registry():
+    """An empty global component registry, before and after."""
+    zope.component.testing.setUp()
+    yield
+    zope.component.testing.tearDown()
