@@ -36,11 +36,15 @@ IDatabaseOpenedEvent = IDatabaseOpened
 class IObjectEvent(Interface):
     """Something happened to `object`."""
 
+    __module__ = "zc.async.interfaces"
+
     object = Attribute("The object concerned.")
 
 
 class IObjectAdded(IObjectEvent):
     """An installer created a queue, or the mapping of queues."""
+
+    __module__ = "zc.async.interfaces"
 
     parent = Attribute("Where it was added.")
     name = Attribute("Under which name.")
@@ -49,13 +53,19 @@ class IObjectAdded(IObjectEvent):
 class IDispatcherEvent(IObjectEvent):
     """Something happened to a dispatcher's agents: an `IDispatcherAgents`."""
 
+    __module__ = "zc.async.interfaces"
+
 
 class IDispatcherRegistered(IDispatcherEvent):
     """A dispatcher made itself known to a queue."""
 
+    __module__ = "zc.async.interfaces"
+
 
 class IDispatcherUnregistered(IDispatcherEvent):
     """A dispatcher was removed from a queue."""
+
+    __module__ = "zc.async.interfaces"
 
     parent = Attribute("The queue that the dispatcher was registered with.")
 
@@ -63,13 +73,19 @@ class IDispatcherUnregistered(IDispatcherEvent):
 class IDispatcherActivated(IDispatcherEvent):
     """A dispatcher begins to claim from a queue: time to give it agents."""
 
+    __module__ = "zc.async.interfaces"
+
 
 class IDispatcherDeactivated(IDispatcherEvent):
     """A dispatcher stopped, or was declared dead; its jobs were handed back."""
 
+    __module__ = "zc.async.interfaces"
+
 
 class IDispatcherReactivated(IDispatcherEvent):
     """A live dispatcher that had been declared dead is active again."""
+
+    __module__ = "zc.async.interfaces"
 
 
 class _Event:
@@ -117,10 +133,7 @@ class DispatcherReactivated(_Event):
 
 
 for _published in (
-    IObjectEvent, IObjectAdded, IDispatcherEvent, IDispatcherRegistered,
-    IDispatcherUnregistered, IDispatcherActivated, IDispatcherDeactivated,
-    IDispatcherReactivated, ObjectAdded, DispatcherRegistered,
-    DispatcherUnregistered, DispatcherActivated, DispatcherDeactivated,
-    DispatcherReactivated,
+    ObjectAdded, DispatcherRegistered, DispatcherUnregistered, DispatcherActivated,
+    DispatcherDeactivated, DispatcherReactivated,
 ):  # fmt: skip
     _published.__module__ = "zc.async.interfaces"
