@@ -22,10 +22,11 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact keys rounds tracebacks
+        callables compact keys rounds standin tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
+        performance interruption waiting
         """,
     "runtime": "records stats performer pool wakeup dispatcher",
     "wiring": "subscribers configure reports zopecontext",

@@ -1,0 +1,192 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""What is built from the project is complete: it works where only it is installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SRC = ROOT / "src"
+TOPS = ("docs", "examples", "benchmarks", "src", "tests", ".ci")
+SOURCES = (".py", ".pyi", ".typed", ".zcml", ".pt", ".txt", ".css", ".js", ".svg")
+
+JOB = """
+import transaction, ZODB
+from zc.async_ import configure, dispatcher, testing
+from zc.async_.interfaces import IQueue
+from zc.async_.job import Job
+
+db = ZODB.DB("jobs.fs")
+configure.start(db)
+job = IQueue(db.open().root()).put(Job(sum, [19, 23]))
+transaction.commit()
+print("result:", testing.wait_for_result(job))
+print("package:", dispatcher.__file__)
+"""
+
+
+def python(*command, cwd, timeout=110):
+    """Run a command without what this process adds to the path; return its output."""
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
+    }
+    done = subprocess.run(
+        [str(each) for each in command],
+        cwd=cwd,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    """A copy of the project's files, since building leaves traces."""
+    copy = tmp_path_factory.mktemp("checkout")
+    skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.fs*", "*_cache")
+    for top in TOPS:
+        if (ROOT / top).exists():
+            shutil.copytree(ROOT / top, copy / top, ignore=skip)
+    for path in ROOT.iterdir():
+        if path.suffix in (".py", ".txt", ".toml", ".in", ".ini", ".cfg"):
+            shutil.copy(path, copy)
+    return copy
+
+
+@pytest.fixture(scope="module")
+def built(checkout):
+    """The folder with the sdist, and the wheel that was built from that."""
+    python(sys.executable, "-m", "build", "--no-isolation", ".", cwd=checkout)
+    return checkout / "dist"
+
+
+@pytest.fixture(scope="module")
+def in_sdist(built):
+    (path,) = built.glob("*.tar.gz")
+    with tarfile.open(path) as archive:
+        return {name.partition("/")[2] for name in archive.getnames()}
+
+
+@pytest.fixture(scope="module")
+def wheel(built):
+    (path,) = built.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def in_wheel(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        return set(archive.namelist())
+
+
+def files(folder, base):
+    """The names of the files of the project below `folder`, relative to `base`."""
+    return {
+        path.relative_to(base).as_posix()
+        for path in folder.rglob("*")
+        if path.suffix in SOURCES and ".egg-info" not in str(path)
+    }
+
+
+def test_the_wheel_has_all_files_of_the_package(checkout, in_wheel):
+    assert files(checkout / "src", checkout / "src") <= in_wheel
+
+
+def test_the_wheel_has_the_configuration_files(in_wheel):
+    for name in (
+        "configure",
+        "dispatcher",
+        "basic_dispatcher_policy",
+        "multidb_dispatcher_policy",
+    ):
+        assert f"zc/async/{name}.zcml" in in_wheel
+
+
+def test_the_wheel_says_that_it_is_typed(in_wheel):
+    assert "zc/async/py.typed" in in_wheel
+
+
+def test_the_wheel_has_the_documents(checkout, in_wheel):
+    place = "zc_async-2.0.0a1.data/data/share/doc/zc.async/"
+    documents = files(checkout / "docs", checkout / "docs")
+    documents |= {"README.txt", "CHANGES.txt"}
+    assert {place + name for name in documents} <= in_wheel
+    assert place + "usage.txt" in in_wheel
+
+
+def test_the_wheel_leaves_the_namespace_to_all_its_users(in_wheel):
+    assert "zc/__init__.py" not in in_wheel
+    tops = {name.partition("/")[0] for name in in_wheel}
+    assert tops == {
+        "zc",
+        "zc_async-2.0.0a1.dist-info",
+        "zc_async-2.0.0a1.data",
+    }
+
+
+def test_both_have_the_license(in_wheel, in_sdist):
+    assert "zc_async-2.0.0a1.dist-info/licenses/LICENSE.txt" in in_wheel
+    assert "LICENSE.txt" in in_sdist
+
+
+def test_the_source_distribution_has_all_one_needs_to_work_on_it(checkout, in_sdist):
+    for top in TOPS:
+        if (checkout / top).exists():
+            assert files(checkout / top, checkout) <= in_sdist
+    assert {
+        "bootstrap.py",
+        "buildout.cfg",
+        "tox.ini",
+        "pyproject.toml",
+        "DEVELOP.txt",
+        "MANIFEST.in",
+        ".ci/run",
+        "tests/conftest.py",
+    } <= in_sdist
+
+
+def test_no_distribution_has_what_running_left(in_wheel, in_sdist):
+    for name in in_wheel | in_sdist:
+        assert not name.endswith((".pyc", ".fs", ".fs.lock", "uuid.txt")), name
+
+
+@pytest.fixture(scope="module")
+def environment(wheel, tmp_path_factory):
+    """An environment that has the wheel and what it requires, and nothing else."""
+    folder = tmp_path_factory.mktemp("environment")
+    python(sys.executable, "-m", "venv", folder, cwd=folder)
+    install = ("-m", "pip", "-qq", "install", wheel)
+    python(folder / "bin" / "python", *install, cwd=folder, timeout=300)
+    return folder
+
+
+@pytest.mark.timeout(420)
+def test_the_installed_wheel_performs_a_job(environment, tmp_path):
+    (tmp_path / "job.py").write_text(JOB)
+    printed = python(environment / "bin" / "python", "job.py", cwd=tmp_path)
+    assert "result: 42\n" in printed
+    assert f"package: {environment}" in printed
+    assert (tmp_path / "jobs.fs").stat().st_size > 0
+
+
+@pytest.mark.timeout(420)
+def test_the_installed_wheel_shares_the_namespace(environment, tmp_path):
+    program = "import zc.lockfile, zc.async_, zc; print(zc.async_.__file__)"
+    printed = python(environment / "bin" / "python", "-c", program, cwd=tmp_path)
+    assert printed.startswith(str(environment))
+
+
+@pytest.mark.timeout(420)
+def test_the_installed_wheel_has_its_console_script(environment, tmp_path):
+    assert "usage" in python(environment / "bin" / "zc-async", "--help", cwd=tmp_path)
