@@ -120,5 +120,5 @@ def test_an_identity_in_use_names_file_and_process():
 def test_a_job_missing_in_a_queue_is_named():
     thing = Thing()
     error = errors.NotInQueueError(thing, "the queue")
-    assert str(error) == "<the thing> is not in 'the queue'"
+    assert str(error) == "<the thing> is not in the queue"
     assert error.job is thing and error.queue == "the queue"
