@@ -22,14 +22,17 @@ STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false")
 NOT_APPLICABLE = "not applicable"
 
 
-def tier_of(path):
-    return path.relative_to(TESTS).parts[0]
+def tier_of(item):
+    """The tier of a test; documents are examples that run for real."""
+    if item.path.is_relative_to(TESTS):
+        return item.path.relative_to(TESTS).parts[0]
+    return "integration"
 
 
 def pytest_collection_modifyitems(items):
     for item in items:
-        item.add_marker(tier_of(item.path))
-    items.sort(key=lambda item: TIERS.index(tier_of(item.path)))
+        item.add_marker(tier_of(item))
+    items.sort(key=lambda item: TIERS.index(tier_of(item)))
 
 
 def _fail_when_strict(report):
