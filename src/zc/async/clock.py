@@ -18,7 +18,7 @@ from typing import Protocol
 
 UTC = datetime.UTC
 EPOCH = datetime.datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = datetime.timedelta(microseconds=1)
+MICROSECOND = datetime.timedelta(microseconds=1)
 
 
 class Source(Protocol):
@@ -91,7 +91,7 @@ class MovableClock:
 
     def _move(self, delta: datetime.timedelta) -> None:
         self._wall += delta
-        self._elapsed += max(delta // _MICROSECOND, 0)
+        self._elapsed += max(delta // MICROSECOND, 0)
 
 
 _system = SystemClock()
@@ -127,7 +127,7 @@ def monotonic() -> float:
 
 def micros(when: datetime.datetime) -> int:
     """Return the microseconds from the epoch to the aware `when`, exactly."""
-    return (_aware(when) - EPOCH) // _MICROSECOND
+    return (_aware(when) - EPOCH) // MICROSECOND
 
 
 def from_micros(count: int) -> datetime.datetime:
