@@ -17,6 +17,7 @@ EXAMPLES = [
     errors.UnknownQuotaError("catalog"),
     errors.UnpicklableError("cannot store", culprit=7, path="args[0]"),
     errors.UnloadableCallableError("gone", name="app.work"),
+    errors.BadIdentityError("uuid.txt", "nonsense"),
     errors.IdentityInUseError("uuid.txt", 1234),
     errors.NotInQueueError("job", "queue"),
 ]

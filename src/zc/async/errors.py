@@ -45,7 +45,8 @@ class AsyncError(Exception):
 
     def __reduce__(self) -> tuple:
         state = {name: _plain(value) for name, value in self.__dict__.items()}
-        return copyreg.__newobj__, (type(self), *self.args), state or None
+        new = copyreg.__newobj__  # type: ignore[attr-defined]
+        return new, (type(self), *self.args), state or None
 
 
 class BadStatusError(AsyncError):
@@ -144,6 +145,18 @@ class UnloadableCallableError(AsyncError):
     ) -> None:
         super().__init__(message, job=job)
         self.name = name
+
+
+class BadIdentityError(AsyncError, ValueError):
+    """The UUID file at `path` begins with `found`, which is not a UUID."""
+
+    def __init__(self, path: str, found: str) -> None:
+        super().__init__(
+            f"expected a UUID in the first line of {path}, found {found!r};"
+            " correct the file, or remove it to have a new one made"
+        )
+        self.path = path
+        self.found = found
 
 
 class IdentityInUseError(AsyncError):

@@ -48,6 +48,7 @@ class Failure(TwistedFailure):
 
     pickled = 1
     tb = None
+    _parents: list[str]  # type: ignore[assignment]
 
     def __init__(
         self,
@@ -72,12 +73,13 @@ class Failure(TwistedFailure):
         self.__setstate__(state)
 
     def __reduce__(self) -> tuple:
-        return copyreg.__newobj__, (type(self),), self.__getstate__()
+        new = copyreg.__newobj__  # type: ignore[attr-defined]
+        return new, (type(self),), self.__getstate__()
 
     def __getstate__(self) -> Data:
         return self._data
 
-    def __setstate__(self, state: Data) -> None:
+    def __setstate__(self, state: Any) -> None:
         # Attributes, not properties: Twisted copies the __dict__ of a failure.
         self._data = state
         self._parents = state["parents"]
@@ -87,7 +89,7 @@ class Failure(TwistedFailure):
         self.value = _exception(state)
         self.type = standin.class_of(self.value)
 
-    @property
+    @property  # type: ignore[misc]  # nobody sets it
     def frames(self) -> list:
         """Of each frame kept: function, file, line, local and global variables.
 
@@ -100,7 +102,7 @@ class Failure(TwistedFailure):
         """The frames outside of the ones that the error passed: not kept."""
         return []
 
-    @property
+    @property  # type: ignore[misc]
     def parents(self) -> list[str]:
         """The dotted names of the exception's class and its bases."""
         return self._parents

@@ -108,7 +108,7 @@ def stand_in(name: str, message: str, parents: Sequence[str]) -> BaseException:
         "parents": tuple(parents),
     }
     try:
-        cls = type(qualname, (StandIn, _builtin_base(parents)), namespace)
+        cls: Any = type(qualname, (StandIn, _builtin_base(parents)), namespace)
         error = cls.__new__(cls)
     except TypeError:  # a builtin that insists on arguments, as ExceptionGroup
         cls = type(qualname, (StandIn,), namespace)
@@ -200,7 +200,8 @@ class _AsPlainData(_NotAtAll):
 
 
 def _new(value: BaseException, args: Sequence, state: dict) -> tuple:
-    return copyreg.__newobj__, (type(value), *args), state or None
+    new = copyreg.__newobj__  # type: ignore[attr-defined]
+    return new, (type(value), *args), state or None
 
 
 def _plain(value: object) -> object:
