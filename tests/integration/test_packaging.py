@@ -2,19 +2,14 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """What is built from the project is complete: it works where only it is installed."""
 
-import os
-import shutil
-import subprocess
 import sys
 import tarfile
 import zipfile
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-SRC = ROOT / "src"
-TOPS = ("docs", "examples", "benchmarks", "src", "tests", ".ci")
+from tests.checkout import TOPS, copy_checkout, run
+
 SOURCES = (".py", ".pyi", ".typed", ".zcml", ".pt", ".txt", ".css", ".js", ".svg")
 
 JOB = """
@@ -32,42 +27,15 @@ print("package:", dispatcher.__file__)
 """
 
 
-def python(*command, cwd, timeout=110):
-    """Run a command without what this process adds to the path; return its output."""
-    environment = {
-        name: value for name, value in os.environ.items() if name != "PYTHONPATH"
-    }
-    done = subprocess.run(
-        [str(each) for each in command],
-        cwd=cwd,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
-
-
 @pytest.fixture(scope="module")
 def checkout(tmp_path_factory):
-    """A copy of the project's files, since building leaves traces."""
-    copy = tmp_path_factory.mktemp("checkout")
-    skip = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.fs*", "*_cache")
-    for top in TOPS:
-        if (ROOT / top).exists():
-            shutil.copytree(ROOT / top, copy / top, ignore=skip)
-    for path in ROOT.iterdir():
-        if path.suffix in (".py", ".txt", ".toml", ".in", ".ini", ".cfg"):
-            shutil.copy(path, copy)
-    return copy
+    return copy_checkout(tmp_path_factory.mktemp("checkout"))
 
 
 @pytest.fixture(scope="module")
 def built(checkout):
     """The folder with the sdist, and the wheel that was built from that."""
-    python(sys.executable, "-m", "build", "--no-isolation", ".", cwd=checkout)
+    run(sys.executable, "-m", "build", "--no-isolation", ".", cwd=checkout)
     return checkout / "dist"
 
 
@@ -165,16 +133,16 @@ def test_no_distribution_has_what_running_left(in_wheel, in_sdist):
 def environment(wheel, tmp_path_factory):
     """An environment that has the wheel and what it requires, and nothing else."""
     folder = tmp_path_factory.mktemp("environment")
-    python(sys.executable, "-m", "venv", folder, cwd=folder)
+    run(sys.executable, "-m", "venv", folder, cwd=folder)
     install = ("-m", "pip", "-qq", "install", wheel)
-    python(folder / "bin" / "python", *install, cwd=folder, timeout=300)
+    run(folder / "bin" / "python", *install, cwd=folder, timeout=300)
     return folder
 
 
 @pytest.mark.timeout(420)
 def test_the_installed_wheel_performs_a_job(environment, tmp_path):
     (tmp_path / "job.py").write_text(JOB)
-    printed = python(environment / "bin" / "python", "job.py", cwd=tmp_path)
+    printed = run(environment / "bin" / "python", "job.py", cwd=tmp_path)
     assert "result: 42\n" in printed
     assert f"package: {environment}" in printed
     assert (tmp_path / "jobs.fs").stat().st_size > 0
@@ -183,10 +151,10 @@ def test_the_installed_wheel_performs_a_job(environment, tmp_path):
 @pytest.mark.timeout(420)
 def test_the_installed_wheel_shares_the_namespace(environment, tmp_path):
     program = "import zc.lockfile, zc.async_, zc; print(zc.async_.__file__)"
-    printed = python(environment / "bin" / "python", "-c", program, cwd=tmp_path)
+    printed = run(environment / "bin" / "python", "-c", program, cwd=tmp_path)
     assert printed.startswith(str(environment))
 
 
 @pytest.mark.timeout(420)
 def test_the_installed_wheel_has_its_console_script(environment, tmp_path):
-    assert "usage" in python(environment / "bin" / "zc-async", "--help", cwd=tmp_path)
+    assert "usage" in run(environment / "bin" / "zc-async", "--help", cwd=tmp_path)

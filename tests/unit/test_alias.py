@@ -17,7 +17,7 @@ SRC = Path(__file__).parents[2] / "src"
 
 def run(program, *options):
     """Return what a fresh Python prints that runs `program`."""
-    path = os.pathsep.join([str(SRC), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(SRC), *filter(None, sys.path)])
     done = subprocess.run(
         [sys.executable, *options, *(["-c", program] if program else [])],
         env=os.environ | {"PYTHONPATH": path},
@@ -230,6 +230,7 @@ def test_importing_from_many_threads_gives_one_module():
     run(
         """
 import importlib, sys, threading
+import zc.async_
 names = ["zc.async.clock", "zc.async_.clock", "zc.async_.errors", "zc.async.errors"]
 start = threading.Barrier(len(names) * 4)
 found = {}

@@ -6,6 +6,7 @@ A new module goes into `LAYERS`; the test says so when it is missing.
 """
 
 import ast
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -291,7 +292,9 @@ for name in ("twisted", "zope.component", "zope.configuration", "zope.schema"):
     sys.modules[name] = None  # importing it is an ImportError
 importlib.import_module("zc.async.pending")
 """
-    subprocess.run([sys.executable, "-c", program], check=True, timeout=60)
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    command = [sys.executable, "-c", program]
+    subprocess.run(command, env=environment, check=True, timeout=60)
 
 
 # These checks see what they look for

@@ -7,6 +7,8 @@
 `zc.async.anything`: one copy of each class, and pickles that name the real module.
 """
 
+# Few imports: another thread that imports `zc.async_.anything` before `_install` has
+# run does not find it.  (`from zc.async_ import anything` waits.)
 import importlib
 import importlib.abc
 import importlib.machinery
@@ -14,7 +16,6 @@ import importlib.util
 import sys
 from collections.abc import Sequence
 from types import CodeType, ModuleType
-from typing import Any
 
 ALIAS = "zc.async_"
 REAL = "zc.async"
@@ -34,7 +35,7 @@ class AliasLoader(importlib.abc.Loader):
 
     def __init__(self, real: str) -> None:
         self.real = real
-        self.attributes: dict[str, Any] = {}
+        self.attributes: dict[str, object] = {}
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> ModuleType:
         module = importlib.import_module(self.real)
@@ -55,9 +56,10 @@ class AliasLoader(importlib.abc.Loader):
     def get_code(self, fullname: str) -> CodeType | None:
         """The code of the real module, for `python -m zc.async_.something`."""
         spec = importlib.util.find_spec(self.real)
-        if spec is None or not isinstance(spec.loader, importlib.abc.InspectLoader):
+        get_code = getattr(spec and spec.loader, "get_code", None)
+        if get_code is None:
             raise ImportError(f"no code for {fullname}", name=fullname)
-        return spec.loader.get_code(self.real)
+        return get_code(self.real)
 
 
 class AliasFinder(importlib.abc.MetaPathFinder):
@@ -97,7 +99,7 @@ def _install() -> ModuleType:
 _package = _install()
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """For tools that hold on to this module object instead of `sys.modules`."""
     return getattr(_package, name)
 
