@@ -90,6 +90,7 @@ setup(
         "Twisted>=23.8",
         "zc.lockfile",
         "ZODB>=5.8",
+        "zodbpickle",
         "zope.component[zcml]>=6",
         "zope.configuration>=5",
         "zope.event",

@@ -23,11 +23,11 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact keys rounds standin tracebacks
+        callables compact keys rounds standin storable tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
-        performance interruption waiting
+        inbox interruption performance waiting
         """,
     "runtime": "records stats performer pool wakeup dispatcher",
     "wiring": "subscribers configure reports zopecontext",
@@ -53,6 +53,7 @@ REQUIRED = {
     "twisted",
     "zc.lockfile",
     "ZODB",
+    "zodbpickle",
     "zope.component",
     "zope.configuration",
     "zope.event",
