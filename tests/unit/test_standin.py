@@ -177,6 +177,7 @@ def test_the_real_class_of_a_stand_in_is_found_if_it_exists():
         assert standin.class_of(error) is cls
     for name in "os.path.join", "os", "?", "nowhere.at.All", "x.<locals>.Y":
         error = standin.stand_in(name, "m", [])
+        assert tracebacks.dotted(type(error)) == name
         assert standin.class_of(error) is type(error)
 
 

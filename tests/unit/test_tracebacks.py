@@ -251,4 +251,4 @@ def test_names_of_classes_are_dotted():
     assert tracebacks.dotted(KeyError) == "builtins.KeyError"
     assert tracebacks.dotted(b"remote.Error") == "remote.Error"
     nameless = type("Nameless", (), {"__module__": None})
-    assert tracebacks.dotted(nameless) == "?"
+    assert tracebacks.dotted(nameless) == "Nameless"

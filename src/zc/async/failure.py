@@ -24,6 +24,7 @@ from ZODB.POSException import POSError
 from zope.interface import classImplements
 
 from . import standin, tracebacks
+from .errors import AsyncError
 from .interfaces import IFailure
 from .tracebacks import Data, dotted
 
@@ -62,12 +63,11 @@ class Failure(TwistedFailure):
         if value is None:
             raise NoCurrentExceptionError()
         keep_locals = captureVars or KEEP_LOCALS
-        if isinstance(value, TwistedFailure):
+        # issubclass, since isinstance would ask the exception for its __class__.
+        if issubclass(type(value), TwistedFailure):
             state = _state_of_failure(value, keep_locals)
-        elif isinstance(value, BaseException):
-            state = _state_of_exception(
-                value, exc_tb or value.__traceback__, keep_locals
-            )
+        elif issubclass(type(value), BaseException):
+            state = _state_of_exception(value, exc_tb, keep_locals)
         else:
             raise TypeError(f"expected an exception or a failure, found {value!r}")
         self.__setstate__(state)
@@ -80,10 +80,12 @@ class Failure(TwistedFailure):
         return self._data
 
     def __setstate__(self, state: Any) -> None:
-        # Attributes, not properties: Twisted copies the __dict__ of a failure.
         self._data = state
         self._parents = state["parents"]
         self._frames = _twisted_frames(state)
+        # Twisted makes one failure from another by its __dict__; before 24.10 these
+        # were no properties.
+        vars(self).update(frames=self._frames, parents=self._parents, stack=[])
         self.captureVars = "locals" in state
         self.count = next(_numbers)
         self.value = _exception(state)
@@ -184,7 +186,8 @@ def sanitize(source: BaseException) -> Failure:
 
     One of ours is returned as it is.  The source is not changed.
     """
-    return source if isinstance(source, Failure) else Failure(source)
+    # type() and not __class__, which foreign exceptions may refuse to tell.
+    return source if issubclass(type(source), Failure) else Failure(source)
 
 
 def current() -> Failure:
@@ -200,7 +203,17 @@ def is_failure(value: object) -> bool:
     return IFailure.implementedBy(type(value))
 
 
-def _state_of_exception(value: object, tb: Any, keep_locals: bool) -> Data:
+def _state_of_exception(value: Any, tb: Any, keep_locals: bool) -> Data:
+    try:
+        return _description(value, tb or value.__traceback__, keep_locals)
+    except BaseException as problem:  # it refuses to be asked for anything
+        name, why = object.__repr__(value), dotted(type(problem))
+        return _description(
+            AsyncError(f"{name} cannot be described: {why}"), tb, keep_locals
+        )
+
+
+def _description(value: object, tb: Any, keep_locals: bool) -> Data:
     state = tracebacks.describe(value, tb, keep_locals)
     if isinstance(value, BaseException):
         stored = standin.dump(value, state["message"], _reduce_failures)
@@ -215,11 +228,13 @@ def _state_of_failure(source: TwistedFailure, keep_locals: bool) -> Data:
     value = source.value
     if isinstance(value, TwistedFailure):
         return _state_of_failure(value, keep_locals)
-    state = _state_of_exception(value, source.getTracebackObject(), keep_locals)
-    if not isinstance(value, BaseException):
-        # It came over a network: what it knows of its class are names.
-        state["type"] = dotted(source.type)
-        state["parents"] = [dotted(name) for name in source.parents]
+    tb = source.getTracebackObject()
+    if issubclass(type(value), BaseException):
+        return _state_of_exception(value, tb, keep_locals)
+    # It came over a network: what it knows of its class are names.
+    state = _description(value, tb, keep_locals)
+    state["type"] = dotted(source.type)
+    state["parents"] = [dotted(name) for name in source.parents]
     return state
 
 

@@ -42,16 +42,11 @@ def dump(value: BaseException, message: str, override: Override) -> bytes | None
     `message` is its message as `message_of` gives it.  `override` takes an
     object inside of the exception and returns how to reduce it, or NotImplemented.
     """
-    for reduce in _NotAtAll, _WithoutConstructor:
-        stored, loaded = _try(value, reduce(override))
-        if loaded is not None and message_of(loaded) == message:
+    ways = _NotAtAll(override), _WithoutConstructor(override)
+    for reduce in *ways, _AsPlainData(value, override):
+        stored, loaded = _try(value, reduce)
+        if loaded is not None and _alike(message_of(loaded), message):
             return stored
-    stored, loaded = _try(value, _AsPlainData(value, override))
-    # Long arguments have been cut.  Anything else that differs means that the
-    # class needs its constructor or the very objects for its message.
-    part = _ARGUMENT // 2
-    if loaded is not None and message_of(loaded)[:part] == message[:part]:
-        return stored
     return None
 
 
@@ -103,7 +98,7 @@ def stand_in(name: str, message: str, parents: Sequence[str]) -> BaseException:
     """
     module, _, qualname = name.rpartition(".")
     namespace = {
-        "__module__": module or "?",
+        "__module__": module or None,
         "__qualname__": qualname,
         "parents": tuple(parents),
     }
@@ -134,6 +129,16 @@ def _class_named(name: str) -> type[BaseException] | None:
         return None
     is_error = isinstance(found, type) and issubclass(found, BaseException)
     return found if is_error else None
+
+
+def _alike(one: str, other: str) -> bool:
+    """Compare messages as far as plain data keeps them.
+
+    One that differs shows that the class needs its constructor, or the very
+    objects, for it.
+    """
+    length = _ARGUMENT // 2
+    return one[:length].partition("\n")[0] == other[:length].partition("\n")[0]
 
 
 def _try(value: BaseException, reduce: Override) -> tuple[bytes, BaseException | None]:

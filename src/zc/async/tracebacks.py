@@ -45,8 +45,8 @@ def dotted(cls: object) -> str:
     """Return the dotted name of a class; of anything else, a description."""
     if not isinstance(cls, type):
         return clean(cls.decode("latin-1") if isinstance(cls, bytes) else str(cls))
-    module = cls.__module__
-    return clean(f"{module}.{cls.__qualname__}" if isinstance(module, str) else "?")
+    module, name = cls.__module__, cls.__qualname__
+    return clean(f"{module}.{name}" if isinstance(module, str) else name)
 
 
 def clean(text: str, limit: int = LINE) -> str:
