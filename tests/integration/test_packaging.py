@@ -82,7 +82,7 @@ def test_the_wheel_has_the_configuration_files(in_wheel):
 
 
 def test_the_wheel_says_that_it_is_typed(in_wheel):
-    assert "zc/async/py.typed" in in_wheel
+    assert {"zc/async/py.typed", "zc/async_/py.typed"} <= in_wheel
 
 
 def test_the_wheel_has_the_documents(checkout, in_wheel):
@@ -158,3 +158,19 @@ def test_the_installed_wheel_shares_the_namespace(environment, tmp_path):
 @pytest.mark.timeout(420)
 def test_the_installed_wheel_has_its_console_script(environment, tmp_path):
     assert "usage" in run(environment / "bin" / "zc-async", "--help", cwd=tmp_path)
+
+
+@pytest.mark.timeout(420)
+def test_users_can_check_types_through_the_alias(environment, tmp_path):
+    source = """
+from zc.async_ import job
+from zc.async_.clock import utcnow
+import zc.async_.status
+print(job.Job, utcnow(), zc.async_.status)
+"""
+    (tmp_path / "application.py").write_text(source)
+    options = ("--strict", "--python-executable", environment / "bin" / "python")
+    printed = run(
+        sys.executable, "-m", "mypy", *options, "application.py", cwd=tmp_path
+    )
+    assert "Success" in printed
