@@ -3,7 +3,7 @@
 """Adapters from a persistent object to its connection and transaction manager.
 
 Register them with ``zope.component.provideAdapter``; the transaction manager once
-more for `IConnection`.  `configure.minimal` does so.
+more for `IConnection`; `configure` does so.
 """
 
 import persistent.interfaces

@@ -59,7 +59,7 @@ class Failure(TwistedFailure):
         captureVars: bool = False,
     ) -> None:
         self.args = ()  # where BaseException.__new__ has put the live exception
-        value = exc_value if exc_value is not None else sys.exc_info()[1]
+        value: Any = exc_value if exc_value is not None else sys.exc_info()[1]
         if value is None:
             raise NoCurrentExceptionError()
         keep_locals = captureVars or KEEP_LOCALS
@@ -181,7 +181,7 @@ class Failure(TwistedFailure):
         return f"[Failure instance: {self.getBriefTraceback()}]"
 
 
-def sanitize(source: BaseException) -> Failure:
+def sanitize(source: Any) -> Failure:
     """Return a Failure for any exception or Twisted failure.
 
     One of ours is returned as it is.  The source is not changed.
