@@ -283,9 +283,6 @@ def test_pending_needs_no_more_than_a_conflict_resolving_server_has():
     assert not wrong, listed(wrong)
 
 
-@pytest.mark.skipif(
-    not (PACKAGE / "pending.py").exists(), reason="not applicable: no pending.py"
-)
 def test_pending_can_be_imported_without_the_other_dependencies():
     program = """
 import importlib, sys
