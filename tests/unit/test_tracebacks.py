@@ -226,6 +226,13 @@ def test_members_of_a_group_are_described_with_their_own_causes():
     assert text.endswith("  | builtins.KeyError: 'k'\n")
 
 
+def test_a_group_in_the_chain_shows_its_members():
+    cause = ExceptionGroup("many", [ValueError("inner")])
+    text = printed(described(fail_with, KeyError("k"), cause))
+    assert "  | Failure: builtins.ValueError: inner\n" in text
+    assert text.endswith("builtins.KeyError: 'k'\n")
+
+
 def test_a_group_of_groups_is_bounded():
     group = ExceptionGroup("leaf", [ValueError(i) for i in range(50)])
     for _ in range(50):
