@@ -1,0 +1,280 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""What others may add to a job while it is performed: callbacks, annotations.
+
+They live in a *companion*, a record of its own that is made together with the
+job.  So adding never conflicts with the worker, whose commit writes the job,
+and two who add at once are merged.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from persistent import Persistent
+from ZODB.POSException import ConflictError
+from zope.interface import implementer
+
+from .callables import identity
+from .compact import Compact, OwnedDict, OwnedList
+from .failure import is_failure
+from .interfaces import COMPLETED, NEW, ICallbackProxy, IJob
+
+_ABSENT = object()
+
+
+class Companion(Compact):
+    """The callbacks and annotations of one job.
+
+    Written by anybody, never by the worker that performs the job's callable.
+    """
+
+    _stored_ = ("_callbacks", "_annotations")
+    _callbacks: Any = ()
+    _annotations: Any = ()
+
+    @property
+    def callbacks(self) -> OwnedList:
+        """The callbacks, a list that stores its changes."""
+        if not isinstance(self._callbacks, OwnedList):
+            self.__dict__["_callbacks"] = OwnedList(self, self._callbacks)
+        return self._callbacks
+
+    @property
+    def annotations(self) -> OwnedDict:
+        """The annotations, a dict that stores its changes."""
+        if not isinstance(self._annotations, OwnedDict):
+            self.__dict__["_annotations"] = OwnedDict(self, self._annotations)
+        return self._annotations
+
+    def __getstate__(self) -> tuple:
+        # An empty list or dict that was only looked at is not worth a byte.
+        for name in self._stored_:
+            if not getattr(self, name):
+                self.__dict__.pop(name, None)
+        return super().__getstate__()
+
+    def _encode(self, name: str, value: Any) -> Any:
+        return tuple(value) if name == "_callbacks" else dict(value)
+
+    def _p_resolveConflict(self, old: tuple, saved: tuple, new: tuple) -> tuple:
+        old, saved, new = (self._named(state) for state in (old, saved, new))
+        merged = {
+            "_callbacks": _merge_callbacks(
+                *(state.get("_callbacks", ()) for state in (old, saved, new))
+            ),
+            "_annotations": _merge_annotations(
+                *(state.get("_annotations", {}) for state in (old, saved, new))
+            ),
+        }
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update({name: value for name, value in merged.items() if value})
+        return other.__getstate__()
+
+
+def _merge_callbacks(old: tuple, saved: tuple, new: tuple) -> tuple:
+    count = len(old)
+    if not (_same(old, saved[:count]) and _same(old, new[:count])):
+        raise ConflictError("callbacks were removed or replaced")
+    return (*saved, *new[count:])
+
+
+def _merge_annotations(old: dict, saved: dict, new: dict) -> dict:
+    merged = dict(saved)
+    for name in {*old, *new}:
+        before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
+        if _same_value(before, after):
+            continue
+        if not _same_value(before, saved.get(name, _ABSENT)):
+            raise ConflictError(f"annotation {name!r} was changed twice")
+        if after is _ABSENT:
+            merged.pop(name, None)
+        else:
+            merged[name] = after
+    return merged
+
+
+def _same(some: tuple, others: tuple) -> bool:
+    return len(some) == len(others) and all(map(_same_value, some, others))
+
+
+def _same_value(one: Any, other: Any) -> bool:
+    """Equality; references to persistent objects are compared by their oid."""
+    if one is other:
+        return True
+    oids = getattr(one, "oid", None), getattr(other, "oid", None)
+    if None not in oids:
+        return oids[0] == oids[1] and one.database_name == other.database_name
+    try:
+        return bool(one == other)
+    except ValueError:
+        return False
+
+
+@implementer(ICallbackProxy)
+class CallbackProxy(Compact):
+    """See `ICallbackProxy`.
+
+    Written by whoever adds callbacks to it, and once by the worker that
+    chooses: an adder that comes at the same moment conflicts, looks again, and
+    finds the chosen job.
+    """
+
+    _stored_ = ("parent", "success", "failure", "job", "_callbacks", "_passed")
+    parent: Any = None
+    success: Any = None
+    failure: Any = None
+    job: Any = None
+    _callbacks: Any = ()
+    _passed = False
+
+    def __init__(self, parent: Any, success: Any = None, failure: Any = None):
+        self.parent = parent
+        self.success = _adopt(success, self)
+        self.failure = _adopt(failure, self)
+
+    def _encode(self, name: str, value: Any) -> Any:
+        return tuple(value) if name == "_callbacks" else value
+
+    @property
+    def callbacks(self) -> OwnedList:
+        """Callbacks that wait for the choice, or those of the chosen job."""
+        if self.job is not None:
+            return self.job.callbacks
+        if not isinstance(self._callbacks, OwnedList):
+            self.__dict__["_callbacks"] = OwnedList(self, self._callbacks)
+        return self._callbacks
+
+    @property
+    def status(self) -> str:
+        """NEW before the choice, then the status of the chosen job."""
+        if self.job is not None:
+            return self.job.status
+        return COMPLETED if self._passed else NEW
+
+    @property
+    def result(self) -> Any:
+        """The chosen job's; the parent's where there was nothing to choose."""
+        if self.job is not None:
+            return self.job.result
+        return self.parent.result if self._passed else None
+
+    @property
+    def queue(self) -> Any:
+        """See `IJob`."""
+        return self.parent.queue
+
+    @property
+    def agent(self) -> Any:
+        """See `IJob`."""
+        return self.parent.agent
+
+    def choose(self, result: Any) -> list:
+        """The jobs that `result` calls for.  Does not commit.
+
+        The chosen job with the callbacks given to the proxy, or, when there is
+        none for such a result, those callbacks themselves: the result passes
+        through.
+        """
+        if self.job is None and not self._passed:
+            self.job = self.failure if is_failure(result) else self.success
+            if self.job is None:
+                self._passed = True
+            else:
+                self._hand_over()
+        return list(self.callbacks) if self.job is None else [self.job]
+
+    def _hand_over(self) -> None:
+        for callback in self._callbacks:
+            callback.parent = self.job
+            self.job.callbacks.append(callback)
+        self._callbacks = ()
+
+    def addCallback(
+        self,
+        callback: Any,
+        failure_log_level: int | None = None,
+        retry_policy_factory: Any = None,
+    ) -> Any:
+        """See `IJob`."""
+        if self.job is not None:
+            return self.job.addCallback(
+                callback, failure_log_level, retry_policy_factory
+            )
+        added = prepared(callback, failure_log_level, retry_policy_factory)
+        if self._passed:
+            return self.parent.addCallback(added)
+        self._append(added)
+        return added
+
+    def addCallbacks(
+        self,
+        success: Any = None,
+        failure: Any = None,
+        failure_log_level: int | None = None,
+        retry_policy_factory: Any = None,
+    ) -> Any:
+        """See `IJob`."""
+        source = self.parent if self._passed else self.job
+        if source is not None:
+            return source.addCallbacks(
+                success, failure, failure_log_level, retry_policy_factory
+            )
+        options = (failure_log_level, retry_policy_factory)
+        proxy = CallbackProxy(
+            self, prepared(success, *options), prepared(failure, *options)
+        )
+        self._append(proxy)
+        return proxy
+
+    def _append(self, callback: Any) -> None:
+        callback.parent = self
+        self.callbacks.append(callback)
+
+    def __repr__(self) -> str:
+        cls = type(self)
+        return (
+            f"<{cls.__module__}.{cls.__qualname__} {identity(self)} "
+            f"success: {self.success!r}, failure: {self.failure!r}>"
+        )
+
+
+def _adopt(job: Any, parent: Persistent) -> Any:
+    if job is not None:
+        job.parent = parent
+    return job
+
+
+def prepared(
+    callback: Any,
+    failure_log_level: int | None = None,
+    retry_policy_factory: Any = None,
+) -> Any:
+    """`callback` as an `IJob` with these options, or None for None."""
+    if callback is None:
+        return None
+    job = IJob(callback)
+    if failure_log_level is not None:
+        job.failure_log_level = failure_log_level
+    if retry_policy_factory is not None:
+        job.retry_policy_factory = retry_policy_factory
+    return job
+
+
+def due_callbacks(callbacks: Any, result: Any) -> Iterator[Any]:
+    """The jobs that a result calls for, in order; proxies choose.  No commit."""
+    for callback in callbacks:
+        if ICallbackProxy.providedBy(callback):
+            yield from due_callbacks(callback.choose(result), result)
+        else:
+            yield callback
+
+
+def unfinished(callbacks: Any) -> bool:
+    """Tell whether one of `callbacks` has not been begun."""
+    for callback in callbacks:
+        if callback.status == NEW:
+            return True
+        if ICallbackProxy.providedBy(callback) and callback.job is None:
+            if unfinished(callback.callbacks):
+                return True
+    return False

@@ -1,0 +1,83 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""What becomes of a job whose dispatcher died, or stopped, while it was active.
+
+Its policy decides, within two limits that protect the system: a job under which
+the process died three times in a row is quarantined, and a policy that raises
+has given up.
+"""
+
+from typing import Any
+
+from .errors import AbortedError, BadStatusError, QuarantinedError
+from .failure import sanitize
+from .interfaces import ACTIVE
+from .performance import Performance, ask, retry_as_callback
+from .utils import tracelog
+
+#: After how many deaths of the process in a row a job is not tried again.
+MAX_DEATHS = 3
+
+
+def note_interruption(job: Any, died: bool = True) -> AbortedError | None:
+    """Count an interruption and reschedule the job as its policy says.
+
+    Does not commit.  `died` tells that the process ended under the job, and
+    was not asked to stop.  Returns the error to end the job with when it is
+    not to be performed again, else None.
+    """
+    job.interruptions += 1
+    if died:
+        job.deaths += 1
+        if job.deaths >= MAX_DEATHS:
+            return _quarantine(job)
+    answer = ask(job.getRetryPolicy, "interrupted", job)
+    if answer is False or job.queue is None:
+        return AbortedError(
+            f"interrupted {job.interruptions} times, and not retried", job=job
+        )
+    tracelog.warning("%r was interrupted; retrying (%s)", job, answer)
+    job.queue.reschedule(job, answer)
+    return None
+
+
+def _quarantine(job: Any) -> QuarantinedError:
+    return QuarantinedError(
+        f"the process died {job.deaths} times in a row while it performed this job; "
+        "it will not be tried again by itself",
+        job=job,
+        interruptions=job.interruptions,
+    )
+
+
+def handle_interrupt(job: Any) -> None:
+    """See `IJob.handleInterrupt`."""
+    _require_active(job)
+    error = note_interruption(job)
+    if error is None:
+        Performance(job).manager.commit()
+    else:
+        Performance(job).end(sanitize(error))
+
+
+def handle_callback_interrupt(job: Any, caller: Any) -> None:
+    """See `IJob.handleCallbackInterrupt`."""
+    _require_active(job)
+    job.interruptions += 1
+    job.deaths += 1
+    if job.deaths >= MAX_DEATHS:
+        Performance(job).end(sanitize(_quarantine(job)))
+    elif ask(job.getRetryPolicy, "interrupted", job) is False:
+        Performance(job).end(sanitize(AbortedError("interrupted", job=job)))
+    else:
+        tracelog.warning("callback %r was interrupted; retrying", job)
+        retry_as_callback(job, caller.result)
+
+
+def _require_active(job: Any) -> None:
+    if job.status != ACTIVE:
+        raise BadStatusError(
+            "can only handle the interruption of a job with ACTIVE status",
+            job=job,
+            expected=(ACTIVE,),
+        )

@@ -1,0 +1,117 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""Quotas: strict limits of how many jobs of a name are active at once.
+
+A quota is one small record, written by dispatchers when they claim and reap.
+Two that take the last place at once conflict, and that is what makes the limit
+strict.  If a dispatcher dies, its jobs are handed back, and a place whose job
+has ended or gone back is found empty by the next `clean`.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+from zope.interface import implementer
+
+from .compact import Compact
+from .containers import Mapping
+from .interfaces import ACTIVE, ASSIGNED, NEW, IQuota, IQuotas
+
+
+@implementer(IQuota)
+class Quota(Compact):
+    """See `IQuota`."""
+
+    _stored_ = ("name", "parent", "_size", "_holders")
+    name: str | None = None
+    parent: Any = None
+    _size = 1
+    _holders: tuple = ()
+
+    def __init__(self, name: str, size: int = 1):
+        self.name = name
+        self.size = size
+
+    @property
+    def size(self) -> int:
+        """See `IQuota`."""
+        return self._size
+
+    @size.setter
+    def size(self, value: int) -> None:
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+            raise ValueError(
+                f"found size {value!r} for quota {self.name!r}, expected an integer "
+                "of at least 1"
+            )
+        self._size = value
+
+    @property
+    def filled(self) -> bool:
+        """See `IQuota`."""
+        return len(self._holders) >= self._size
+
+    def clean(self) -> None:
+        """See `IQuota`."""
+        kept = tuple(job for job in self._holders if _counts(job))
+        if len(kept) != len(self._holders):
+            self._holders = kept
+
+    def add(self, job: Any) -> None:
+        """See `IQuota`."""
+        if self.name not in job.quota_names:
+            raise ValueError(
+                f"found quota names {job.quota_names!r} at {job!r}, expected "
+                f"{self.name!r} among them"
+            )
+        if job not in self:
+            self._holders += (job,)
+
+    def discard(self, job: Any) -> None:
+        """Count `job` no longer; nothing happens if it was not counted."""
+        if job in self:
+            self._holders = tuple(held for held in self._holders if held is not job)
+
+    def __contains__(self, job: Any) -> bool:
+        return any(held is job for held in self._holders)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._holders)
+
+    def __len__(self) -> int:
+        return len(self._holders)
+
+    def __bool__(self) -> bool:
+        return True
+
+
+def _counts(job: Any) -> bool:
+    """Whether a holder still has its place: claimed, and not yet ended."""
+    try:
+        if job.status == NEW:
+            return job.parent is None  # claimed by hand
+        return job.status in (ASSIGNED, ACTIVE) and not job.waiting
+    except Exception:
+        # A job that cannot be loaded must not block others for ever.
+        return False
+
+
+@implementer(IQuotas)
+class Quotas(Mapping):
+    """See `IQuotas`."""
+
+    def _check(self, key: Any, value: Any) -> None:
+        if not IQuota.providedBy(value):
+            raise ValueError("value must be IQuota")
+
+    def create(self, name: str, size: int = 1) -> None:
+        """See `IQuotas`."""
+        if not isinstance(name, str):
+            raise TypeError(f"found quota name {name!r}, expected a string")
+        if name in self:
+            raise ValueError(f"there is a quota named {name!r} already")
+        self[name] = Quota(name, size)
+
+    def remove(self, name: str) -> None:
+        """See `IQuotas`."""
+        del self[name]

@@ -1,0 +1,179 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""Retry policies: what happens to a job that could not be performed.
+
+A policy lives for one performance of one job.  It answers questions; it does
+not sleep, commit, or touch the queue.  What it wants to know at the next
+performance it keeps in `data`, a dictionary stored with the job.
+"""
+
+import datetime
+import random
+from typing import Any
+
+from zope.component import adapter
+from zope.interface import implementer
+
+from .interfaces import IJob, IRetryPolicy
+from .transactions import is_lost_connection, is_transient
+from .utils import log
+
+Answer = bool | datetime.timedelta | datetime.datetime
+
+_SECOND = datetime.timedelta(seconds=1)
+NOW = datetime.timedelta()
+
+
+class _Policy:
+    """What the policies share: the job, and data that is stored with it."""
+
+    def __init__(self, job: Any):
+        self.parent = job
+
+    @property
+    def data(self) -> dict:
+        """What was stored at an earlier performance; a copy."""
+        return dict(self.parent.retry_data)
+
+    def jobError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        return False
+
+    def commitError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        return False
+
+    def interrupted(self) -> Answer:
+        """See `IRetryPolicy`."""
+        return False
+
+    def updateData(self, data_cache: dict) -> None:
+        """See `IRetryPolicy`."""
+        stored = self.parent.retry_data
+        changed = {**stored, **data_cache}
+        if changed != stored:
+            self.parent.retry_data = changed
+
+    def _count(self, kind: str, data_cache: dict) -> int:
+        """How often `kind` has happened, this time included."""
+        seen = data_cache.get(kind, self.parent.retry_data.get(kind, 0)) + 1
+        data_cache[kind] = seen
+        return seen
+
+
+@adapter(IJob)
+@implementer(IRetryPolicy)
+class RetryCommonFourTimes(_Policy):
+    """The default: repeats what the database asks to repeat, nothing else.
+
+    Transient errors: five attempts in all.  A lost connection: without limit,
+    after 5, 10 ... 60 seconds.  Interruptions: nine are retried, at the front
+    of the queue.  Anything else is final.
+    """
+
+    max_attempts = 5
+    max_interruptions = 9
+    wait_increment, max_wait = 5 * _SECOND, 60 * _SECOND
+
+    def jobError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        return self._databaseError(failure.value, data_cache)
+
+    def commitError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        return self._databaseError(failure.value, data_cache)
+
+    def _databaseError(self, error: BaseException, data_cache: dict) -> Answer:
+        if is_lost_connection(error):
+            count = self._count("lost connections", data_cache)
+            return min(count * self.wait_increment, self.max_wait)
+        if is_transient(error):
+            count = self._count("transient errors", data_cache)
+            return self.max_attempts is None or count < self.max_attempts
+        return False
+
+    def interrupted(self) -> Answer:
+        """See `IRetryPolicy`."""
+        limit = self.max_interruptions
+        if limit is None or self.parent.interruptions <= limit:
+            return NOW
+        return False
+
+
+@adapter(IJob)
+@implementer(IRetryPolicy)
+class RetryCommonForever(RetryCommonFourTimes):
+    """For callbacks: tries harder, since a lost callback leaves work undone.
+
+    Transient errors and interruptions without limit, other errors of the
+    commit after growing waits with a CRITICAL log entry, `max_commit_errors`
+    attempts in all (None for no limit).
+    """
+
+    max_attempts = None
+    max_interruptions = None
+    max_commit_errors = 20
+
+    def commitError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        answer = self._databaseError(failure.value, data_cache)
+        if answer is not False:
+            return answer
+        count = self._count("other commit errors", data_cache)
+        if self.max_commit_errors is not None and count >= self.max_commit_errors:
+            return False
+        log.critical(
+            "commit of %r failed (attempt %d): %s",
+            self.parent,
+            count,
+            failure.getErrorMessage(),
+        )
+        return min(count * self.wait_increment, self.max_wait)
+
+
+@adapter(IJob)
+@implementer(IRetryPolicy)
+class NeverRetry(_Policy):
+    """Everything is final: for work outside of the database.
+
+    An interruption ends the job with an AbortedError.
+    """
+
+
+@adapter(IJob)
+@implementer(IRetryPolicy)
+class RetryWithBackoff(RetryCommonFourTimes):
+    """Exponential back-off with full jitter for the application's own errors.
+
+    `errors` are the exception classes that are worth another try, `max_tries`
+    the attempts in all, the waits timedeltas.  Set them in a subclass, or with
+    ``functools.partial(RetryWithBackoff, max_tries=3)`` as the job's factory.
+    Errors of the database are treated as in `RetryCommonFourTimes`.  Each wait
+    is a reschedule: slot and quota are free meanwhile.  Source: M. Brooker,
+    "Exponential Backoff And Jitter", 2015.
+    """
+
+    errors: tuple[type[BaseException], ...] = (Exception,)
+    max_tries = 8
+    first_wait, longest_wait = 1 * _SECOND, 3600 * _SECOND
+
+    def __init__(self, job: Any, **settings: Any):
+        super().__init__(job)
+        for name, value in settings.items():
+            if not hasattr(type(self), name):
+                raise TypeError(
+                    f"found setting {name!r}; expected errors, max_tries, "
+                    "first_wait, longest_wait or one of RetryCommonFourTimes"
+                )
+            setattr(self, name, value)
+
+    def jobError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        answer = super().jobError(failure, data_cache)
+        if answer is not False or not failure.check(*self.errors):
+            return answer
+        count = self._count("errors", data_cache)
+        if count >= self.max_tries:
+            return False
+        ceiling = min(self.first_wait * 2 ** (count - 1), self.longest_wait)
+        return max(_SECOND / 1000, random.random() * ceiling)  # zero means the front
