@@ -106,7 +106,7 @@ class Backlog:
         }
 
 
-def trial(make_store: Maker, waiting: int, blocked: int, claims: int = CLAIMS) -> dict:
+def trial(make_store: Maker, waiting: int, blocked: int) -> dict:
     fills = {
         "few": lambda app: fill(app, FEW),
         "waiting": lambda app: fill(app, waiting),
@@ -119,7 +119,7 @@ def trial(make_store: Maker, waiting: int, blocked: int, claims: int = CLAIMS) -
             app = stack.enter_context(application(store))
             backlogs[name] = Backlog(app, make)
         settle_memory()
-        for _ in range(WARM_UP + claims):
+        for _ in range(WARM_UP + CLAIMS):
             for backlog in backlogs.values():
                 backlog.claim()
     found: dict[str, float] = {}

@@ -43,8 +43,9 @@ def trial(make_store: Maker, commits: int) -> dict[str, float]:
     return {f"commits_{threads}": rates[threads] for threads in THREADS}
 
 
-def ceilings(make_store: Maker, commits: int = COMMITS) -> dict[int, float]:
+def ceilings(make_store: Maker, commits: int = 0) -> dict[int, float]:
     """Commits a second, by the number of threads; each thread has its own object."""
+    commits = commits or COMMITS
     return {threads: commit_rate(make_store, threads, commits) for threads in THREADS}
 
 

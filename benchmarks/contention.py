@@ -45,9 +45,9 @@ def cases(options: argparse.Namespace) -> list[Case]:
     return [Case(FIGURES, {"jobs": options.jobs or JOBS})]
 
 
-def trial(make_store: Maker, jobs: int, longest: float = OPEN) -> dict[str, float]:
+def trial(make_store: Maker, jobs: int) -> dict[str, float]:
     share = max(jobs // PUTTERS, 1)
-    putters = [Putter(share, longest, number) for number in range(PUTTERS)]
+    putters = [Putter(share, OPEN, number) for number in range(PUTTERS)]
     with make_store() as store, application(store, pool_size=PUTTERS + 8) as app:
         app.start(size=32, threads=4)
         countdown.start(share * PUTTERS)

@@ -41,7 +41,7 @@ def run(name: str, module: ModuleType, options: argparse.Namespace) -> report.Re
 def run_case(module: str, case: Case, options: argparse.Namespace) -> dict:
     """One trial of a case, by default in a process of its own."""
     arguments = dict(case.arguments)
-    call = _call_here if options.same_process else _call_in_child
+    call = call_here if options.same_process else call_in_child
     return call(trial, module, options.storage, options.folder, arguments)
 
 
@@ -64,11 +64,11 @@ def trial(module: str, kind: str, folder: str | None, arguments: dict) -> dict:
     return {"ceilings": means, "figures": found, "details": details}
 
 
-def _call_here(function: Callable, *args: Any) -> Any:
+def call_here(function: Callable, *args: Any) -> Any:
     return function(*args)
 
 
-def _call_in_child(function: Callable, *args: Any) -> Any:
+def call_in_child(function: Callable, *args: Any) -> Any:
     """Call in a new process; an error there is raised here."""
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
