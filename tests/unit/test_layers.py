@@ -29,7 +29,9 @@ LAYERS = {
         retry callbacks quota pending membership job queue agent composition
         inbox interruption performance waiting
         """,
-    "runtime": "records stats performer pool wakeup dispatcher",
+    "runtime": """
+        polls totals stats jobinfo records performer pool wakeup dispatcher
+        """,
     "wiring": "subscribers configure reports zopecontext",
     "edges": "monitor monitordb cli browser testing",
 }
