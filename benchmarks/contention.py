@@ -9,6 +9,7 @@ import argparse
 import functools
 import random
 import threading
+from typing import Any
 
 import transaction
 from ZODB.DB import DB
@@ -86,7 +87,7 @@ class Putter:
             manager.abort()
             connection.close()
 
-    def _put(self, manager: transaction.TransactionManager, connection: object) -> bool:
+    def _put(self, manager: transaction.TransactionManager, connection: Any) -> bool:
         """Put one job; whether that went without a conflict."""
         before, after = (self._times.uniform(0, self._longest / 2) for _ in range(2))
         manager.begin()

@@ -6,7 +6,6 @@ import argparse
 import concurrent.futures
 import importlib
 import multiprocessing
-import os
 import statistics
 from collections.abc import Callable
 from types import ModuleType
@@ -77,7 +76,7 @@ def call_in_child(function: Callable, *args: Any) -> Any:
             return future.result(timeout=TIMEOUT)
         except TimeoutError:
             for process in list(pool._processes.values()):
-                os.kill(process.pid, 9)
+                process.kill()
             raise
 
 
