@@ -118,6 +118,8 @@ class Agent(Persistent):
         count = min(count, self.size - len(self))
         jobs = []
         for job in self._choose(count) if count > 0 else ():
+            if job._p_oid is None and self._p_jar is not None:
+                self._p_jar.add(job)  # one that makes an expired job fail
             job.parent = self
             self._active.add(new_key(clock.micros(clock.utcnow())), job)
             jobs.append(job)
@@ -169,10 +171,28 @@ class Agent(Persistent):
         self.remove(job)
         return job
 
-    def jobWaits(self, job: Any) -> None:
-        """Give up the slot and the quotas of a job that waits for others."""
+    def reap(self, key: int, job: Any, quota_names: tuple[str, ...]) -> None:
+        """`jobCompleted` for a job known to be at `key`: does not load it."""
+        if key in self._active:
+            self._active.remove(key)
+            for name in quota_names:
+                quota = self.queue.quotas.get(name)
+                if quota is not None:
+                    quota.discard(job)
+            self.completed.add(job)
+
+    def active_items(self) -> list[tuple[int, Any]]:
+        """The jobs it holds, with the keys that `reap` takes."""
+        return self._active.items()
+
+    def release(self, job: Any) -> None:
+        """Hold `job` no longer, without touching it."""
         if self._drop(job):
             self.queue.release(job)
+
+    def jobWaits(self, job: Any) -> None:
+        """Give up the slot and the quotas of a job that waits for others."""
+        self.release(job)
         if not any(held is job for held in self._waiting.values()):
             self._waiting.add(new_key(clock.micros(clock.utcnow())), job)
 

@@ -340,13 +340,26 @@ class Job(Waiting, Compact):
         status.check_step(self, self._status, new)
         self._status = new
 
-    def _begin(self, now: int) -> None:
-        """Become ACTIVE: the mark that an attempt began."""
+    def _begin(self, now: int) -> int:
+        """Become ACTIVE: the mark that an attempt began.
+
+        Returns the microsecond of it, later than any before: by this an attempt
+        is told from others.
+        """
         self._step(ACTIVE)
-        if self._active_start is not None and self._first_active is None:
-            self._first_active = self._active_start
+        before = self._active_start
+        if before is not None:
+            now = max(now, before + 1)
+            if self._first_active is None:
+                self._first_active = before
         self._active_start = now
         self._attempts += 1
+        return now
+
+    def _unbegin(self) -> None:
+        """Undo `_begin` for an attempt that no thread has taken up."""
+        self._attempts -= 1
+        self._active_start = self._first_active if self._attempts else None
 
     def _settle(self, result: Any, expect_callbacks: bool = False) -> None:
         """Take `result` as the end result."""

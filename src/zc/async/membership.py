@@ -204,13 +204,19 @@ class Dispatchers(Mapping):
         self, UUID: uuid.UUID, is_dead: Callable[[Any], bool] | None = None
     ) -> None:
         """See `IDispatchers`.  `is_dead` judges a sibling, by default its clock."""
+        self[UUID].ping()
+        self.bury_dead(UUID, is_dead or _is_silent)
+
+    def bury_dead(self, UUID: uuid.UUID, is_dead: Callable[[Any], bool]) -> None:
+        """Deactivate each activated dispatcher but `UUID` that `is_dead` says is."""
         mine = self[UUID]
-        mine.ping()
         for sibling in self.values():
-            if sibling is mine or sibling.activated is None:
-                continue
-            if sibling.dead if is_dead is None else is_dead(sibling):
+            if sibling is not mine and sibling.activated and is_dead(sibling):
                 bury(sibling)
+
+
+def _is_silent(agents: Any) -> bool:
+    return agents.dead
 
 
 def bury(agents: Any) -> None:

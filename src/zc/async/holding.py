@@ -1,0 +1,229 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""What the poller does with one agent: reap, claim, begin, in one transaction.
+
+The jobs that an agent holds are ASSIGNED, or ACTIVE.  Those of the second kind
+have a ticket in the pool: being worked on, or waiting for a thread that will be
+free in a moment.  ACTIVE is committed before a ticket is handed out, so the
+commits of this module are shared by as many jobs as have come together.  If the
+process dies, whoever buries the dispatcher finds each job as one or the other.
+"""
+
+from collections import deque
+from typing import Any
+
+from ZODB.utils import u64
+
+from . import clock, failure, transactions
+from .interfaces import ACTIVE, ASSIGNED
+from .membership import hand_back_job
+from .performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS, Ticket
+from .pool import Pool
+from .utils import log
+
+#: How many jobs per thread are made ACTIVE before a thread is free for them.
+AHEAD = 2
+
+
+class Holding:
+    """One agent of this dispatcher, its pool, and its jobs not yet begun.
+
+    Belongs to the poller, whose connection the objects come from.
+    """
+
+    def __init__(self, queue: Any, agent: Any, pool: Pool, manager: Any):
+        self.queue = queue
+        self.agent = agent
+        self.pool = pool
+        self.manager = manager
+        self.assigned: deque[Any] = deque()
+        self.queue_name = queue.name
+        self.agent_name = agent.name
+        self.error: Any = None
+        self.more = False
+
+    def wants_step(self) -> bool:
+        """Whether threads gave something to reap, or can take up jobs."""
+        return self.pool.has_finished or (
+            bool(self.assigned) and self.pool.outstanding() < self.pool.size
+        )
+
+    def resize(self) -> None:
+        """Give the pool as many threads as the agent asks for."""
+        threads = getattr(self.agent, "threads", self.agent.size)
+        if threads != self.pool.size:
+            self.pool.resize(threads)
+
+    def step(self, claim: bool = True) -> list[tuple[int, str]]:
+        """Reap, claim, begin; commits.  Returns the ids of the claimed jobs."""
+        finished = self.pool.take_finished()
+        try:
+            step = _Step(self, finished, claim)
+            transactions.attempt(step, f"step of {self.agent_name}", self.manager)
+        except Exception:
+            self.pool.give_back(finished)
+            if not claim:
+                raise
+            # What a chooser or a filter raised must not keep jobs from
+            # being reaped.
+            self.error = failure.current()
+            log.exception(
+                "agent %r in queue %r cannot claim", self.agent_name, self.queue_name
+            )
+            return self.step(claim=False)
+        if claim:
+            self.error = None
+        self.assigned = step.assigned
+        self.more = step.more
+        self.pool.submit(step.tickets)
+        return step.claimed
+
+    def hand_back_unbegun(self, tickets: list[Ticket]) -> None:
+        """Return jobs that no thread has taken up, and reap the others; commits.
+
+        They were not interrupted, so that does not count as one.
+        """
+        finished = self.pool.take_finished()
+
+        def hand_back() -> None:
+            step = _Step(self, finished, may_claim=False, may_begin=False)
+            step()
+            for ticket in tickets:
+                step.unbegin(ticket)
+
+        transactions.attempt(hand_back, f"end of {self.agent_name}", self.manager)
+
+
+class _Step:
+    """One transaction of a holding; called again after a conflict."""
+
+    def __init__(
+        self,
+        holding: Holding,
+        finished: list,
+        may_claim: bool = True,
+        may_begin: bool = True,
+    ):
+        self.holding = holding
+        self.finished = finished
+        self.may_claim = may_claim
+        self.may_begin = may_begin
+
+    def __call__(self) -> None:
+        holding = self.holding
+        self.agent, self.queue = holding.agent, holding.queue
+        self.claimed: list[tuple[int, str]] = []
+        self.tickets: list[Ticket] = []
+        self.assigned = deque(holding.assigned)
+        self.more = False
+        for ticket, outcome in self.finished:
+            if outcome != WAITS:
+                self._reap(ticket, outcome)
+        if self.may_claim:
+            self._claim()
+        if self.may_begin:
+            self._begin()
+        for ticket, outcome in self.finished:
+            if outcome == WAITS:
+                # Its slot is there from the next claim on.
+                self.more = True
+                self._reap(ticket, outcome)
+
+    def _reap(self, ticket: Ticket, outcome: str) -> None:
+        if outcome == AWAITS:
+            return  # it keeps its slot until the value is there
+        agent = self.agent
+        job = self._job(ticket)
+        if outcome == DONE and ticket.key is not None:
+            agent.reap(ticket.key, job, ticket.quota_names)
+        elif outcome == DONE:
+            agent.jobCompleted(job)
+        elif outcome == WAITS:
+            if job.waiting:
+                agent.jobWaits(job)
+            elif job in agent:  # completed meanwhile, in another thread
+                agent.jobCompleted(job)
+        elif outcome == BROKEN and job in agent:
+            hand_back_job(self.queue, agent, job, died=False)
+        elif outcome in (BACK, LOST):
+            self._drop(job)
+
+    def unbegin(self, ticket: Ticket) -> None:
+        """Put back a job whose ticket was not taken up."""
+        job = self._job(ticket)
+        if job.status == ACTIVE and job._active_start == ticket.token:
+            if job in self.agent:
+                self.agent.remove(job)
+                job._unbegin()
+                self.queue.putBack(job)
+
+    def _job(self, ticket: Ticket) -> Any:
+        jar = self.agent._p_jar
+        return jar.get_connection(ticket.database_name).get(ticket.oid)
+
+    def _drop(self, job: Any) -> None:
+        """Let go of a job that is elsewhere by now."""
+        agent = self.agent
+        if job in agent and job.parent is not agent:
+            agent.release(job)
+
+    def _claim(self) -> None:
+        jobs = self._claim_jobs()
+        for job in jobs:
+            self.claimed.append((u64(job._p_oid), job._p_jar.db().database_name))
+            self.assigned.append(job)
+        pending = getattr(self.queue, "_pending", None)
+        self.more = bool(pending is not None and pending.more_to_file and not jobs)
+
+    def _claim_jobs(self) -> list:
+        agent = self.agent
+        if hasattr(agent, "claim_some"):
+            return agent.claim_some(agent.size)
+        jobs = []
+        while len(jobs) < agent.size:
+            job = agent.claimJob()
+            if job is None:
+                break
+            self._store(job)
+            jobs.append(job)
+        return jobs
+
+    def _store(self, job: Any) -> None:
+        if job._p_oid is None:  # a wrapper that makes an expired job fail
+            self.agent._p_jar.add(job)
+
+    def _begin(self) -> None:
+        pool = self.holding.pool
+        room = pool.size * (1 + AHEAD) - pool.outstanding()
+        free = pool.size - pool.outstanding()
+        keys = None
+        now = clock.micros(clock.utcnow())
+        while self.assigned and len(self.tickets) < room:
+            job = self.assigned[0]
+            if len(self.tickets) >= free and job.retry_policy_factory is not None:
+                return  # it may be one that must never be begun twice
+            self.assigned.popleft()
+            if job.status != ASSIGNED or job.parent is not self.agent:
+                continue  # taken away meanwhile
+            if keys is None:
+                keys = _keys(self.agent)
+            self._store(job)
+            token = job._begin(now)
+            self.tickets.append(self._ticket(job, keys.get(job._p_oid), token))
+
+    def _ticket(self, job: Any, key: int | None, token: int) -> Ticket:
+        return Ticket(
+            job._p_oid,
+            job._p_jar.db().database_name,
+            token,
+            key,
+            self.holding.queue_name,
+            self.holding.agent_name,
+            job.quota_names,
+        )
+
+
+def _keys(agent: Any) -> dict[bytes, int]:
+    """The keys by which an agent of ours reaps, by oid."""
+    items = agent.active_items() if hasattr(agent, "active_items") else ()
+    return {job._p_oid: key for key, job in items}

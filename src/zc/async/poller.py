@@ -1,0 +1,352 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""The part of a dispatcher that looks into the database and hands out jobs.
+
+It runs in one thread, with one connection and a transaction manager of its own,
+and sleeps until something calls for it: a commit that touched a queue, a thread
+that came free, a job that falls due, or the poll interval.  Several calls that
+come at once are answered by one look.
+"""
+
+import logging
+import pprint
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import transaction
+from ZODB.utils import u64
+
+from . import clock
+from .enrolment import Enrolment
+from .holding import Holding
+from .interfaces import KEY
+from .performer import Ticket
+from .pool import Pool
+from .utils import log, tracelog
+from .wakeup import CommitListener, Signal
+
+#: How many ids of claimed jobs one poll record gathers at most.
+IDS_IN_POLL = 200
+
+#: The longest pause after an error, in seconds; it begins with a tenth.
+LONGEST_PAUSE = 30.0
+
+
+class Poller:
+    """See the module.  `dispatcher` gives database, UUID, records and interval."""
+
+    def __init__(self, dispatcher: Any, owns_identity: bool):
+        self.dispatcher = dispatcher
+        self.records = dispatcher.records
+        self.manager = transaction.TransactionManager()
+        self.connection = dispatcher.db.open(transaction_manager=self.manager)
+        self.enrolment = Enrolment(
+            self.connection, self.manager, dispatcher.UUID, owns_identity
+        )
+        self.holdings: dict[bytes, Holding] = {}
+        self.signal = Signal()
+        self._listeners: dict[str, CommitListener] = {}
+        self._watched: frozenset[bytes] = frozenset()
+        self._watched_settings: frozenset[bytes] = frozenset()
+        self._heard: deque[Any] = deque(maxlen=10_000)
+        self._settings_changed = False
+        self._queues: list[Any] = []
+        self._stopping = False
+        self._last_logged: Any = None
+        self._thread_id: int | None = None
+
+    # The thread.
+
+    def run(self) -> None:
+        """Poll until `stop`."""
+        self._thread_id = threading.get_ident()
+        next_poll, failures = time.monotonic(), 0
+        while not self._stopping:
+            try:
+                if time.monotonic() >= next_poll:
+                    next_poll = time.monotonic() + self.dispatcher.poll_interval
+                    self.poll()
+                else:
+                    self.look()
+                failures = 0
+                delay = self._delay(next_poll)
+            except Exception:
+                log.exception("error while polling")
+                failures += 1
+                delay = min(0.1 * 2**failures, LONGEST_PAUSE)
+                self._abort()
+            if delay > 0 and not self._stopping:
+                self.signal.wait(delay)
+
+    def stop(self) -> None:
+        """Have `run` return soon.  From any thread."""
+        self._stopping = True
+        self.signal.set()
+
+    def wake(self) -> None:
+        """Have `run` look at everything now.  From any thread."""
+        self._settings_changed = True
+        self.signal.set()
+
+    def resume(self, ticket: Ticket) -> None:
+        """Give a ticket whose value has come to its pool.  From any thread."""
+        for holding in list(self.holdings.values()):
+            if (holding.queue_name, holding.agent_name) == ticket.holder:
+                holding.pool.submit([ticket])
+
+    def _abort(self) -> None:
+        try:
+            self.manager.abort()
+        except Exception:
+            log.exception("abort failed")
+
+    def _delay(self, next_poll: float) -> float:
+        if any(holding.more for holding in self.holdings.values()):
+            return 0.0
+        delay = next_poll - time.monotonic()
+        for queue in self._queues:
+            due = queue.next_due()
+            if due is not None:
+                delay = min(delay, (due - clock.utcnow()).total_seconds())
+        return max(delay, 0.0)
+
+    # One look.
+
+    def poll(self) -> Any:
+        """Look at everything, and begin a new poll record; return it.  Commits."""
+        poll = self.records.begin_poll(clock.utcnow().replace(tzinfo=None))
+        self._heard.clear()
+        self._enrol()
+        self._describe(poll)
+        self._step_all(poll)
+        for queue in self._queues:
+            self._housekeep(queue)
+        self._log(poll)
+        self.dispatcher.polled()
+        return poll
+
+    def look(self) -> None:
+        """See to what called for it.  Commits when there is something to do."""
+        if self._settings_changed:
+            self._enrol()
+        poll = self.records.current
+        heard = set()
+        while self._heard:
+            heard.update(self._heard.popleft() or ())
+        everywhere = bool(heard) or self._is_due()
+        claimed = self._step_all(poll, everywhere)
+        if claimed:
+            self._log_claimed(claimed)
+        if heard:
+            self._fetch_late(heard)
+
+    def _is_due(self) -> bool:
+        now = clock.utcnow()
+        dues = (queue.next_due() for queue in self._queues)
+        return any(due is not None and due <= now for due in dues)
+
+    def _step_all(self, poll: Any, everywhere: bool = True) -> dict:
+        """Step all holdings, or those that call for it; return the claimed ids."""
+        claimed: dict = {}
+        for holding in list(self.holdings.values()):
+            if everywhere or holding.more or holding.wants_step():
+                ids = holding.step()
+                if ids:
+                    agents = claimed.setdefault(holding.queue_name, {})
+                    agents[holding.agent_name] = ids
+                self._note(poll, holding, ids)
+        return claimed
+
+    def _note(self, poll: Any, holding: Holding, ids: list) -> None:
+        agents = poll.setdefault(holding.queue_name, {})
+        entry = agents.get(holding.agent_name)
+        if entry is None:
+            entry = agents[holding.agent_name] = _entry(holding)
+        room = IDS_IN_POLL - len(entry["new jobs"])
+        entry["new jobs"].extend(ids[: max(room, 0)])
+        entry["error"] = holding.error
+
+    def _describe(self, poll: Any) -> None:
+        for queue in self._queues:
+            poll[queue.name] = {}
+        for holding in self.holdings.values():
+            poll[holding.queue_name][holding.agent_name] = _entry(holding)
+
+    # Queues, agents and pools.
+
+    def _enrol(self) -> None:
+        self._settings_changed = False
+        self.manager.begin()
+        self._queues = []
+        holdings: dict[bytes, Holding] = {}
+        for queue in self.enrolment.queues():
+            agents = self.enrolment.agents_of(queue, self.dispatcher.hand_driven)
+            if agents is None:
+                continue
+            self._queues.append(queue)
+            for agent in agents.values():
+                holdings[agent._p_oid] = self._holding(queue, agent)
+        for oid, holding in self.holdings.items():
+            if oid not in holdings:
+                self._give_up(holding)
+        self.holdings = holdings
+        self._watch()
+
+    def _holding(self, queue: Any, agent: Any) -> Holding:
+        holding = self.holdings.get(agent._p_oid)
+        if holding is None:
+            pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self.signal.set)
+            holding = Holding(queue, agent, pool, self.manager)
+        before = holding.pool.size
+        holding.resize()
+        self.dispatcher.adjust_pool(holding.pool.size - before)
+        return holding
+
+    def _give_up(self, holding: Holding) -> None:
+        """An agent was removed: its threads finish what they have begun, and end."""
+        self.dispatcher.adjust_pool(-holding.pool.size)
+        holding.pool.stop()
+
+    def _housekeep(self, queue: Any) -> None:
+        pending = getattr(queue, "_pending", None)
+        if pending is not None:
+            self._attempt_housekeeping(pending)
+
+    def _attempt_housekeeping(self, pending: Any) -> None:
+        self.manager.begin()
+        try:
+            pending.inbox.housekeep(clock.micros(clock.utcnow()))
+            self.manager.commit()
+        except Exception:
+            # Another dispatcher does the same work.
+            log.debug("housekeeping is left to the next poll", exc_info=True)
+            self.manager.abort()
+
+    def _fetch_late(self, heard: set) -> None:
+        for queue in self._queues:
+            pending = getattr(queue, "_pending", None)
+            if pending is not None and pending.inbox.touched(heard):
+                self._attempt_housekeeping(pending)
+                self.signal.set()
+
+    # Hearing.
+
+    def _watch(self) -> None:
+        """Listen for commits that touch what we hold."""
+        if self.dispatcher.hand_driven:
+            return
+        watched, settings = set(), set()
+        root = self.connection.root()
+        settings.update((root._p_oid, getattr(root.get(KEY), "_p_oid", None)))
+        for queue in self._queues:
+            watched |= _oids_of_work(queue)
+            settings |= _oids_of_settings(queue, self.dispatcher.UUID)
+            self._listen(queue._p_jar.db())
+        self._listen(self.dispatcher.db)
+        self._watched_settings = frozenset(settings - {None})
+        self._watched = frozenset(watched) | self._watched_settings
+
+    def _listen(self, db: Any) -> None:
+        if db.database_name not in self._listeners:
+            listener = CommitListener(db, self._hear)
+            listener.start()
+            self._listeners[db.database_name] = listener
+
+    def _hear(self, oids: Any) -> None:
+        """A commit wrote `oids`.  In the committer's thread: be quick."""
+        if threading.get_ident() == self._thread_id:
+            return
+        if oids is None:
+            self._settings_changed = True
+        elif self._watched.isdisjoint(oids):
+            return
+        elif not self._watched_settings.isdisjoint(oids):
+            self._settings_changed = True
+        self._heard.append(oids)
+        self.signal.set()
+
+    # The end.
+
+    def close(self, grace: float) -> None:
+        """Stop the pools within `grace` seconds, hand back, close the connection.
+
+        Commits.  Not before `run` has returned.
+        """
+        for listener in self._listeners.values():
+            listener.stop()
+        holdings = list(self.holdings.values())
+        unbegun = [(holding, holding.pool.stop()) for holding in holdings]
+        deadline = time.monotonic() + grace
+        for holding in holdings:
+            if not holding.pool.join(max(deadline - time.monotonic(), 0.0)):
+                log.warning(
+                    "agent %r stops with jobs running; they are handed back",
+                    holding.agent_name,
+                )
+            self.dispatcher.adjust_pool(-holding.pool.size)
+        try:
+            for holding, tickets in unbegun:
+                holding.hand_back_unbegun(tickets)
+            self.enrolment.leave()
+        finally:
+            self._abort()
+            self.connection.close()
+
+    # The log.
+
+    def _log(self, poll: Any) -> None:
+        if tracelog.isEnabledFor(logging.DEBUG) and self._last_logged != poll:
+            self._last_logged = {
+                queue: {agent: dict(entry) for agent, entry in agents.items()}
+                for queue, agents in poll.items()
+            }
+            tracelog.debug("poll %s:\n  %s", poll.key, pprint.pformat(dict(poll)))
+
+    def _log_claimed(self, claimed: dict) -> None:
+        if tracelog.isEnabledFor(logging.DEBUG):
+            entries = {
+                queue: {
+                    holding.agent_name: {
+                        **_entry(holding),
+                        "new jobs": agents[holding.agent_name],
+                    }
+                    for holding in self.holdings.values()
+                    if holding.queue_name == queue and holding.agent_name in agents
+                }
+                for queue, agents in claimed.items()
+            }
+            key = self.records.current.key
+            tracelog.debug("poll %s:\n  %s", key, pprint.pformat(entries))
+
+
+def _entry(holding: Holding) -> dict[str, Any]:
+    agent = holding.agent
+    active = [(u64(job._p_oid), job._p_jar.db().database_name) for job in agent]
+    return {
+        "active jobs": active,
+        "error": holding.error,
+        "len": len(active),
+        "new jobs": [],
+        "size": agent.size,
+    }
+
+
+def _oids_of_work(queue: Any) -> set:
+    """What a commit writes when there may be a job to claim."""
+    oids = {queue._p_oid, *(quota._p_oid for quota in queue.quotas.values())}
+    pending = getattr(queue, "_pending", None)
+    if pending is not None:
+        oids.add(pending.length._p_oid)
+    return oids
+
+
+def _oids_of_settings(queue: Any, UUID: Any) -> set:
+    """What a commit writes when queues, quotas or agents were changed."""
+    oids = {queue.quotas._p_oid, queue.quotas._items._p_oid}
+    agents = queue.dispatchers.get(UUID)
+    if agents is not None:
+        oids |= {agents._p_oid, agents._items._p_oid}
+        oids.update(agent._p_oid for agent in agents.values())
+    return oids
