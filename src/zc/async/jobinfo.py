@@ -33,17 +33,26 @@ class JobInfo:
     )  # fmt: skip
 
     def __init__(
-        self, job_id, queue, agent, call, quota_names, thread, started, poll, tally
+        self,
+        job_id: JobId,
+        queue: str,
+        agent: str,
+        call: str,
+        quota_names: tuple[str, ...],
+        thread: int | None,
+        started: datetime.datetime,
+        poll: PollInfo,
+        tally: Tally,
     ) -> None:
-        self.id: JobId = job_id
-        self.queue: str = queue
-        self.agent: str = agent
-        self.call: str = call
-        self.quota_names: tuple[str, ...] = quota_names
+        self.id = job_id
+        self.queue = queue
+        self.agent = agent
+        self.call = call
+        self.quota_names = quota_names
         self.thread = thread
-        self.started: datetime.datetime = started
-        self.poll: PollInfo = poll
-        self.tally: Tally = tally
+        self.started = started
+        self.poll = poll
+        self.tally = tally
         self.state = ACTIVE
         self.ended: datetime.datetime | None = None
         self.failed = False

@@ -11,6 +11,7 @@ import itertools
 import threading
 from collections.abc import Iterable, Iterator
 
+from .failure import Failure
 from .jobinfo import COMPLETED, REASSIGNED, RESCHEDULED, JobInfo, Jobs
 from .polls import Moment, PollInfo, Polls, Span
 from .stats import JobId, Statistics
@@ -61,7 +62,7 @@ class Records:
         active: Iterable[JobId],
         length: int,
         size: int,
-        error=None,
+        error: Failure | None = None,
     ) -> None:
         """Note what the database said of an agent; an error stays in the record."""
         active = list(active)[-IDS_KEPT:]
@@ -104,7 +105,7 @@ class Records:
         agent_name: str,
         call: str,
         quota_names: Iterable[str],
-        thread,
+        thread: int | None,
         now: datetime.datetime,
     ) -> None:
         """A thread begins to perform a job; it counts for the current poll.
@@ -144,7 +145,10 @@ class Records:
             self._jobs.end(job_id, REASSIGNED)
 
     def job_rescheduled(self, job_id: JobId, now: datetime.datetime) -> None:
-        """The job went back to its queue: neither successful nor failed."""
+        """The job went back to its queue: neither successful nor failed.
+
+        Counts as retried in the metrics.
+        """
         with self._lock:
             info = self._jobs.end(job_id, RESCHEDULED, now)
             if info is not None:

@@ -6,10 +6,10 @@ Nothing here has a lock: `records.Records` calls it under its own.
 """
 
 import datetime
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
-from .polls import Moment, PollInfo, Polls, Span
+from .polls import Moment, Period, PollInfo, Polls, Span
 from .totals import Counts, Totals
 
 #: The integer oid, and the name of the database.
@@ -59,7 +59,7 @@ class Tally:
             self._take(max, f"longest_{name}", other)
             self._take(min, f"shortest_{name}", other)
 
-    def _take(self, choose, name: str, other: "Tally") -> None:
+    def _take(self, choose: Callable, name: str, other: "Tally") -> None:
         pairs = [getattr(self, name), getattr(other, name)]
         found = [pair for pair in pairs if pair is not None]
         setattr(self, name, choose(found, key=lambda pair: pair[0], default=None))
@@ -80,7 +80,7 @@ class KnownJob(Protocol):
 class KnownJobs(Protocol):
     """The records of jobs that are kept."""
 
-    def __iter__(self): ...
+    def __iter__(self) -> Iterator[KnownJob]: ...
 
     def unsettled(self) -> Iterable[KnownJob]: ...
 
@@ -115,10 +115,10 @@ class Statistics:
         """Return the figures of the jobs whose polls are in the span.
 
         'statistics start' is the newest moment and 'statistics end' the oldest, both
-        naive UTC, or None without a poll.  The span begins or ends within a period:
-        while all its jobs are remembered they are counted one by one; later the whole
-        period counts, and start and end say so.  Active are those that are so now, if
-        they started in the span or before it.
+        naive UTC, or None without a poll.  Where the span begins or ends within a
+        period, the period's jobs are counted one by one while all of them are
+        remembered; later the whole period counts, and start and end say so.  Active
+        are those that are so now, if they started in the span or before it.
         """
         span = Span(at, before, since)
         total = Tally(Counts())
@@ -134,7 +134,14 @@ class Statistics:
         ]
         return _report(total, active, moments)
 
-    def _count(self, period, span, total, queue, agent) -> list[datetime.datetime]:
+    def _count(
+        self,
+        period: Period,
+        span: Span,
+        total: Tally,
+        queue: str | None,
+        agent: str | None,
+    ) -> list[datetime.datetime]:
         """Add the part of the period in the span; return its moments, newest first."""
         if span.too_new(period.oldest) or span.too_old(period.newest):
             return []
@@ -146,7 +153,14 @@ class Statistics:
                 total.add(tally)
         return [period.newest.utc_timestamp, period.oldest.utc_timestamp]
 
-    def _count_jobs(self, period, span, total, queue, agent):
+    def _count_jobs(
+        self,
+        period: Period,
+        span: Span,
+        total: Tally,
+        queue: str | None,
+        agent: str | None,
+    ) -> list[datetime.datetime]:
         for job in self._jobs:
             counts = job.poll.period is period and job.poll in span
             if counts and _of(job, queue, agent):
@@ -161,10 +175,10 @@ def _of(job: KnownJob, queue: str | None, agent: str | None) -> bool:
 
 
 def _report(total: Tally, active: list, moments: list) -> dict:
-    def job_id(pair):
+    def job_id(pair: Extreme) -> JobId | None:
         return None if pair is None else pair[1]
 
-    def began(pair):
+    def began(pair: tuple[datetime.datetime, JobId]) -> datetime.datetime:
         return pair[0]
 
     return {
