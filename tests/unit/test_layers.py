@@ -32,8 +32,14 @@ LAYERS = {
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
         """,
-    "wiring": "subscribers configure reports zopecontext",
-    "edges": "monitor monitordb cli browser testing",
+    "wiring": """
+        subscribers configure reports zopecontext
+        registrations shutdown starting
+        """,
+    "edges": """
+        monitor monitordb cli browser testing
+        testingenvironment testinginline testinglogs testingreactor testingwaits
+        """,
 }
 HEIGHT = {
     module: height
@@ -45,6 +51,7 @@ HEIGHT = {
 LATE_IMPORTS = {
     ("", "zc.async.*"): "submodules are imported when they are first asked for",
     ("", "zc.async.threadlocal"): "`local` is an object of this module",
+    ("starting", "twisted.internet"): "importing the application's reactor installs it",
 }
 
 # What setup.py requires, by the names that are imported.

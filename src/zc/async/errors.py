@@ -181,3 +181,27 @@ class NotInQueueError(AsyncError, LookupError):
     def __init__(self, job: object = None, queue: object = None) -> None:
         super().__init__(f"{_plain(job)} is not in {_plain(queue)}", job=job)
         self.queue = queue
+
+
+class MissingDatabaseError(AsyncError, LookupError):
+    """The database `name`, in which queues should be, is not among those `found`."""
+
+    def __init__(self, name: str, found: tuple[str, ...]) -> None:
+        super().__init__(
+            f"found the databases {sorted(found)}, expected one named {name!r} for "
+            f"the queues.  Add to zope.conf:\n\n{_SECTION.format(name=name)}\n"
+            "or in Python, beside the main database `db`:\n\n"
+            f"    ZODB.DB(storage, databases=db.databases, database_name={name!r})"
+        )
+        self.name = name
+        self.found = tuple(found)
+
+
+_SECTION = """\
+    <zodb_db {name}>
+      mount-point /{name}_mount
+      <filestorage>
+        path $INSTANCE/var/{name}.fs
+      </filestorage>
+    </zodb_db>
+"""
