@@ -27,7 +27,7 @@ LAYERS = {
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
-        inbox interruption performance waiting
+        callingback inbox interruption observing performance waiting
         """,
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher

@@ -9,10 +9,12 @@ has given up.
 
 from typing import Any
 
+from .callingback import retry_as_callback
 from .errors import AbortedError, BadStatusError, QuarantinedError
 from .failure import sanitize
 from .interfaces import ACTIVE
-from .performance import Performance, ask, retry_as_callback
+from .performance import Performance
+from .retry import ask
 from .utils import tracelog
 
 #: After how many deaths of the process in a row a job is not tried again.

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from . import callables, clock, status
 from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
 from .callbacks import CallbackProxy, Companion, prepared
+from .callingback import add_to_settled, perform_callbacks, resume_callbacks
 from .compact import Compact, OwnedDict, OwnedList
 from .errors import AbortedError, BadStatusError, UnknownQuotaError, UnpicklableError
 from .failure import Failure, sanitize
@@ -34,11 +35,10 @@ from .interfaces import (
     IRetryPolicy,
 )
 from .interruption import handle_callback_interrupt, handle_interrupt
-from .performance import Performance, add_to_settled, resume_callbacks
+from .performance import Performance
 from .retry import RetryCommonForever, RetryCommonFourTimes
 from .utils import as_utc
 from .waiting import Waiting
-
 
 
 def _stored_datetime(name: str, doc: str) -> property:
@@ -445,6 +445,9 @@ class Job(Waiting, Compact):
                 expected=(CALLBACKS, COMPLETED),
             )
         resume_callbacks(self)
+
+    def _perform_callbacks(self, tell_agent: bool = True) -> None:
+        perform_callbacks(self, tell_agent)
 
     def handleInterrupt(self) -> None:
         """See `IJob`."""

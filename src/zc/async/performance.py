@@ -23,97 +23,21 @@ interrupted) or CALLBACKS (its callbacks are resumed).
 
 import asyncio
 import inspect
-import logging
-import threading
-from collections.abc import Callable
 from typing import Any
 
 import transaction
 from twisted.internet.defer import Deferred
 
 from . import clock, failure, transactions
-from .callbacks import due_callbacks, unfinished
+from .callbacks import unfinished
 from .errors import BadStatusError, ReassignedError
-from .interfaces import ACTIVE, ASSIGNED, CALLBACKS, COMPLETED, NEW, IFailure
+from .interfaces import ACTIVE, ASSIGNED, CALLBACKS, COMPLETED, NEW
+from .observing import Observer
+from .retry import ask
 from .threadlocal import local
 from .utils import log, tracelog
 
 _NOT_CALLED = object()
-
-
-class Observer:
-    """Told what happens to a job, in the thread that performs it.
-
-    This one logs, and is used where no dispatcher is; theirs also keeps records.
-    """
-
-    def settled(self, job: Any) -> None:
-        """The result of `job` is committed; its callbacks are still to come."""
-        thread = threading.get_ident()
-        if not IFailure.providedBy(job.result):
-            if tracelog.isEnabledFor(logging.INFO):
-                tracelog.info(
-                    "%r succeeded in thread %d with result:\n%r",
-                    job, thread, job.result,
-                )  # fmt: skip
-            return
-        level = job.effective_failure_log_level()
-        text = job.result.getTraceback()
-        for logger in (log, tracelog):
-            logger.log(
-                level, "%r failed in thread %d with result:\n%s", job, thread, text
-            )
-
-    def retrying(self, job: Any, problem: Any, answer: Any) -> None:
-        """`job` is performed again: now (True), or when `answer` says."""
-        when = "now" if answer is True else answer
-        tracelog.warning(
-            "%r is retried (%s) after: %s", job, when, problem.getErrorMessage()
-        )
-
-    def awaiting(self, job: Any, awaited: Any) -> None:
-        """`job` is ACTIVE and committed; its result comes from `awaited`."""
-        db, oid, token = job._p_jar.db(), job._p_oid, job._active_start
-
-        def resume(value: Any) -> None:
-            settle_elsewhere(db, oid, token, value)
-
-        as_deferred(awaited).addBoth(resume)
-
-
-def as_deferred(awaited: Any) -> Deferred:
-    """A Deferred of an awaitable."""
-    if isinstance(awaited, Deferred):
-        return awaited
-    return Deferred.fromCoroutine(awaited)
-
-
-def settle_elsewhere(db: Any, oid: bytes, token: int, value: Any) -> None:
-    """Give the job `oid` of `db` its result, in a connection of its own."""
-    manager = transaction.TransactionManager()
-    connection = db.open(transaction_manager=manager)
-    try:
-        job = connection.get(oid)
-        Performance(job, token=token).with_value(value)
-    except ReassignedError as error:
-        tracelog.warning("a late result is discarded: %s", error)
-    finally:
-        manager.abort()
-        connection.close()
-
-
-def ask(make_policy: Callable, question: str, job: Any, *args: Any) -> Any:
-    """The answer of a policy, False when it raises or answers nonsense."""
-    try:
-        answer = getattr(make_policy(), question)(*args)
-        if answer is None or isinstance(answer, bool):
-            return bool(answer)
-        if hasattr(answer, "tzinfo") or hasattr(answer, "total_seconds"):
-            return answer
-        raise TypeError(f"found {answer!r}, expected a bool, timedelta or datetime")
-    except Exception:
-        log.exception("the retry policy of %r failed in %s", job, question)
-        return False
 
 
 class Performance:
@@ -226,7 +150,7 @@ class Performance:
 
     def _run_coroutine(self, value: Any) -> Any:
         # Without a dispatcher there is no loop but one of our own.
-        if inspect.iscoroutine(value) and self.observer is BY_HAND:
+        if inspect.iscoroutine(value) and not self.observer.is_worker:
             return asyncio.run(value)
         return value
 
@@ -238,7 +162,7 @@ class Performance:
 
     def _let_through(self, error: BaseException) -> None:
         """Raise what asks this thread to end, when the thread is not a worker's."""
-        if self.observer is BY_HAND and isinstance(
+        if not self.observer.is_worker and isinstance(
             error, (SystemExit, KeyboardInterrupt)
         ):
             self.manager.abort()
@@ -336,11 +260,45 @@ class Performance:
         if job.status in (CALLBACKS, COMPLETED):
             self.observer.settled(job)
             if job.status == CALLBACKS or unfinished(job.callbacks):
-                perform_callbacks(job, self.tell_agent)
+                job._perform_callbacks(self.tell_agent)
         return True
 
 
-BY_HAND = Observer()
+class _ByHand(Observer):
+    """Used where no dispatcher is."""
+
+    def awaiting(self, job: Any, awaited: Any) -> None:
+        """`job` is ACTIVE and committed; its result comes from `awaited`."""
+        db, oid, token = job._p_jar.db(), job._p_oid, job._active_start
+
+        def resume(value: Any) -> None:
+            settle_elsewhere(db, oid, token, value)
+
+        as_deferred(awaited).addBoth(resume)
+
+
+BY_HAND = _ByHand()
+
+
+def as_deferred(awaited: Any) -> Deferred:
+    """A Deferred of an awaitable."""
+    if isinstance(awaited, Deferred):
+        return awaited
+    return Deferred.fromCoroutine(awaited)
+
+
+def settle_elsewhere(db: Any, oid: bytes, token: int, value: Any) -> None:
+    """Give the job `oid` of `db` its result, in a connection of its own."""
+    manager = transaction.TransactionManager()
+    connection = db.open(transaction_manager=manager)
+    try:
+        job = connection.get(oid)
+        Performance(job, token=token).with_value(value)
+    except ReassignedError as error:
+        tracelog.warning("a late result is discarded: %s", error)
+    finally:
+        manager.abort()
+        connection.close()
 
 
 def manager_of(job: Any) -> Any:
@@ -370,83 +328,3 @@ def postpone(job: Any, when: Any) -> None:
     if caller.status == CALLBACKS:
         caller._postponed = True
     caller.queue.put_later(caller.resumeCallbacks, when)
-
-
-# Callbacks.
-
-
-def perform_callbacks(job: Any, tell_agent: bool = True) -> None:
-    """Perform the callbacks of `job` that have not been begun; complete it.
-
-    Looks again after each round, since callbacks may be added meanwhile.  A job
-    one of whose callbacks was postponed stays in CALLBACKS: a job in the queue
-    will resume it.
-    """
-    manager = manager_of(job)
-    begun: list = []
-
-    def settle_some() -> bool:
-        manager.begin()
-        try:
-            due = [one for one in _due(job) if one not in begun]
-            for callback in due:
-                perform_callback(callback, job.result)
-            begun.extend(due)
-            return not due and _completed(job, manager, tell_agent)
-        except BaseException as error:
-            manager.abort()
-            if transactions.is_transient(error):
-                return False  # somebody added a callback: look again
-            raise
-
-    transactions.until_settled(settle_some)
-
-
-def _due(job: Any) -> list:
-    if job.status not in (CALLBACKS, COMPLETED):
-        raise ReassignedError(f"the callbacks of {job!r} are not due", job=job)
-    callbacks = due_callbacks(job.callbacks, job.result)
-    return [callback for callback in callbacks if callback.status == NEW]
-
-
-def _completed(job: Any, manager: Any, tell_agent: bool) -> bool:
-    if job.status == CALLBACKS and not job._postponed:
-        job._complete()
-        agent = job.agent if tell_agent else None
-        if agent is not None:
-            agent.jobCompleted(job)
-    manager.commit()
-    return True
-
-
-def perform_callback(callback: Any, result: Any) -> None:
-    """Perform one callback that has not been begun with `result`; commits."""
-    callback._begin(clock.micros(clock.utcnow()))
-    performance = Performance(callback)
-    performance.manager.commit()
-    performance.begun((result,))
-
-
-def add_to_settled(job: Any, callback: Any) -> None:
-    """Perform a callback just added to a completed job, in this thread; commits."""
-    for one in due_callbacks([callback], job.result):
-        perform_callback(one, job.result)
-
-
-def retry_as_callback(callback: Any, result: Any) -> None:
-    """Perform an interrupted callback again; commits."""
-    callback._take_back()
-    perform_callback(callback, result)
-
-
-def resume_callbacks(job: Any) -> None:
-    """See `IJob.resumeCallbacks`."""
-    if job._postponed:
-        job._postponed = False
-        manager_of(job).commit()
-    for callback in list(due_callbacks(job.callbacks, job.result)):
-        if callback.status == ACTIVE and not callback.waiting:
-            callback.handleCallbackInterrupt(job)
-        elif callback.status == CALLBACKS and not callback.waiting:
-            callback.resumeCallbacks()
-    perform_callbacks(job)

@@ -17,7 +17,8 @@ from . import clock, failure
 from .callables import describe
 from .errors import ReassignedError
 from .interfaces import COMPLETED, PENDING
-from .performance import Observer, Performance
+from .observing import Observer
+from .performance import Performance
 from .threadlocal import NOWHERE, Surroundings, local
 from .utils import log, tracelog
 
@@ -61,6 +62,8 @@ class Ticket(NamedTuple):
 
 class Performer(Observer):
     """Performs tickets in one worker thread, with that thread's connection."""
+
+    is_worker = True
 
     def __init__(self, dispatcher: Any, records: Any):
         self.dispatcher = dispatcher

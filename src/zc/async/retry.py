@@ -9,6 +9,7 @@ performance it keeps in `data`, a dictionary stored with the job.
 
 import datetime
 import random
+from collections.abc import Callable
 from typing import Any
 
 from zope.component import adapter
@@ -22,6 +23,20 @@ Answer = bool | datetime.timedelta | datetime.datetime
 
 _SECOND = datetime.timedelta(seconds=1)
 NOW = datetime.timedelta()
+
+
+def ask(make_policy: Callable, question: str, job: Any, *args: Any) -> Any:
+    """The answer of a policy, False when it raises or answers nonsense."""
+    try:
+        answer = getattr(make_policy(), question)(*args)
+        if answer is None or isinstance(answer, bool):
+            return bool(answer)
+        if hasattr(answer, "tzinfo") or hasattr(answer, "total_seconds"):
+            return answer
+        raise TypeError(f"found {answer!r}, expected a bool, timedelta or datetime")
+    except Exception:
+        log.exception("the retry policy of %r failed in %s", job, question)
+        return False
 
 
 class _Policy:

@@ -63,7 +63,6 @@ class Local(threading.local):
         `value` is a plain, immutable value: not persistent, not changed later.
         """
 
-
         def write(there: Any) -> None:
             there.annotations[name] = value
 
@@ -82,7 +81,6 @@ class Local(threading.local):
         Waits up to `timeout` seconds until there is one, looking every `poll`
         seconds, and returns `default` if none appeared.
         """
-
 
         def read(there: Any) -> Any:
             return there.annotations.get(name, _MISSING)

@@ -11,7 +11,7 @@ from typing import Any
 
 from .errors import BadStatusError
 from .interfaces import ACTIVE, CALLBACKS, COMPLETED, ICallbackProxy, IJob
-from .performance import Performance, perform_callbacks
+from .performance import Performance
 
 
 def awaited_jobs(value: Any) -> tuple | None:
@@ -81,7 +81,7 @@ class Waiting:
             if all(map(has_result, jobs)):
                 Performance(self).end(_results(self._awaited))
         elif self._status == CALLBACKS and not self._postponed:
-            perform_callbacks(self)
+            self._perform_callbacks()
 
     def _forget_waiting(self) -> None:
         if self._awaited is not None:
