@@ -2,16 +2,18 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """An application with a queue: what benchmarks put into and drain."""
 
-import os
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import transaction
+import zope.component
 from ZODB.DB import DB
 
 from zc.async_ import configure, subscribers
 from zc.async_.interfaces import COMPLETED, DatabaseOpened, IQueue
+from zc.async_.queue import getDefaultQueue
 
 from .measure import wait_until
 from .storages import Store
@@ -49,7 +51,9 @@ class Application:
 
     def start(self, size: int, threads: int) -> None:
         """Start a dispatcher, return when its agent claims."""
-        self.dispatcher = configure.start(self.db, agent_size=threads)
+        self.dispatcher = configure.start(
+            self.db, agent_size=threads, uuid=uuid.uuid4()
+        )
         wait_until(self._has_agent, "the agent of the dispatcher")
         agent = self.agent
         agent.threads, agent.size = threads, size
@@ -115,8 +119,8 @@ def application(store: Store, **settings: object) -> Iterator[Application]:
 
     `settings` are those of `ZODB.DB`.  Registers components globally.
     """
-    os.environ["ZC_ASYNC_UUID"] = str(store.folder / "uuid.txt")
-    configure.base()
+    configure.base(uuid.uuid4())
+    zope.component.provideAdapter(getDefaultQueue)
     db = store.open(**settings)
     subscribers.queue_installer(DatabaseOpened(db))
     made = Application(store, db)

@@ -20,7 +20,7 @@ class Bar:
     of_ceiling: bool = False
 
     symbol = "?"
-    compare: Callable[[Any, Any], Any] = operator.eq
+    compare: Callable = operator.eq
 
     def met(self, median: float, share: float | None) -> bool:
         """Whether a figure with this median and share of the ceiling reaches it."""
