@@ -143,9 +143,9 @@ class Poller:
             self._fetch_late(heard)
 
     def _is_due(self) -> bool:
-        now = clock.utcnow()
+        # The time is taken after `next_due`, which never answers with the past.
         dues = (queue.next_due() for queue in self._queues)
-        return any(due is not None and due <= now for due in dues)
+        return any(due is not None and due <= clock.utcnow() for due in dues)
 
     def _step_all(self, poll: Any, everywhere: bool = True) -> dict:
         """Step all holdings, or those that call for it; return the claimed ids."""
