@@ -88,7 +88,6 @@ setup(
         "persistent>=5",
         "transaction>=4",
         "Twisted>=23.8",
-        "zc.lockfile",
         "ZODB>=5.8",
         "zodbpickle",
         "zope.component[zcml]>=6",
@@ -97,7 +96,6 @@ setup(
         "zope.i18nmessageid",
         "zope.interface>=6",
         "zope.processlifetime",
-        "zope.schema",
     ],
     extras_require={
         "zope": ZOPE,
