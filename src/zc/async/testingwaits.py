@@ -19,11 +19,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import zope.component
 from transaction.interfaces import NoTransaction
 
 from . import clock
 from .dispatcher import get as process_dispatcher
-from .interfaces import ACTIVE, CALLBACKS, COMPLETED, PENDING
+from .interfaces import ACTIVE, CALLBACKS, COMPLETED, IUUID, PENDING
 from .wakeup import CommitListener, Signal
 
 #: How often time flies by a poll interval during one wait.
@@ -138,8 +139,15 @@ def _wait_for(job: Any, test: Callable[[], bool], what: str, seconds: float) -> 
     def about() -> str:
         return f"{job!r} {what}; it is {job.status}{_reasons(job)}"
 
-    driver = Driver(process_dispatcher())
+    driver = Driver(_dispatcher_here())
     _wait_in_transactions(job, test, about, seconds, driver)
+
+
+def _dispatcher_here() -> Any:
+    """The dispatcher of this process; None when it is in another one."""
+    if zope.component.queryUtility(IUUID) is None:
+        return None
+    return process_dispatcher()
 
 
 def _wait_in_transactions(
