@@ -1,0 +1,303 @@
+# Copyright (c) Zope Foundation and Contributors.
+# Zope Public License, version 2.1: see LICENSE.txt.
+"""Jobs of each kind whose effects can be counted afterwards, from the database.
+
+An effect is an object of its own, so that jobs do not conflict, with a count that a
+job raises in its own transaction.  A put is noted in the transaction that puts.  So
+`problems` can tell, from the stored data alone, whether each put that was committed
+has had exactly one effect, whatever died in between.
+"""
+
+import contextlib
+import datetime
+import logging
+
+import transaction
+import zope.component
+from BTrees.OOBTree import OOBTree
+from persistent import Persistent
+from ZODB.DB import DB
+from ZODB.FileStorage import FileStorage
+from zope.processlifetime import DatabaseOpened
+
+from zc.async_ import clock, configure, dispatcher, interruption, local, membership
+from zc.async_.failure import is_failure
+from zc.async_.interfaces import COMPLETED, KEY
+from zc.async_.job import Job
+from zc.async_.retry import RetryWithBackoff
+from zc.async_.subscribers import AgentInstaller, QueueInstaller
+
+from .boundaries import BoundaryStorage
+from .waking import wait_until, woken_by
+
+QUOTA = "one at a time"
+MILLISECONDS = datetime.timedelta(milliseconds=1)
+
+
+class Effect(Persistent):
+    """Counts how often something happened."""
+
+    count = 0
+
+    def happen(self, *ignored):
+        """A job, or a callback."""
+        self.count += 1
+        return self.count
+
+    def fail(self):
+        """A job that fails, and so must have no effect."""
+        self.count += 1
+        raise LookupError("this job fails")
+
+    def happen_at_last(self):
+        """A job that fails when it is tried for the first time."""
+        self.count += 1
+        if local.getJob().attempts < 2:
+            raise NotYet
+
+    def put_another(self, other):
+        """A job that has another one put, and waits for it."""
+        self.count += 1
+        return local.getQueue().put(other.happen)
+
+
+class NotYet(Exception):
+    """Try again."""
+
+
+def quick_retries(job):
+    """The retry policy of those that fail at first."""
+    return RetryWithBackoff(job, errors=(NotYet,), first_wait=20 * MILLISECONDS)
+
+
+async def answer(value):
+    """A job that runs on a loop."""
+    return value
+
+
+# The kinds: name -> how to make the job from the effects of these names.
+
+
+def plain(main):
+    return Job(main.happen)
+
+
+def limited(main):
+    job = Job(main.happen)
+    job.quota_names = (QUOTA,)
+    return job
+
+
+def scheduled(main):
+    job = Job(main.happen)
+    job.begin_after = clock.utcnow() + 40 * MILLISECONDS
+    return job
+
+
+def with_callbacks(main, success, failure, last):
+    job = Job(main.happen)
+    job.addCallbacks(success.happen, failure.happen).addCallback(last.happen)
+    return job
+
+
+def failing(main, failure, always):
+    job = Job(main.fail)
+    job.failure_log_level = logging.DEBUG
+    job.addCallbacks(failure=failure.happen)
+    job.addCallback(always.happen)
+    return job
+
+
+def retried(main):
+    job = Job(main.happen_at_last)
+    job.retry_policy_factory = quick_retries
+    return job
+
+
+def outer(main, inner):
+    job = Job(main.put_another, inner)
+    return job
+
+
+def awaiting(callback):
+    job = Job(answer, 42)
+    job.addCallback(callback.happen)
+    return job
+
+
+#: Kind -> (maker, the effects it takes and how often each has to happen).
+KINDS = {
+    "plain": (plain, {"main": 1}),
+    "limited": (limited, {"main": 1}),
+    "callbacks": (
+        with_callbacks,
+        {"main": 1, "success": 1, "failure": 0, "last": 1},
+    ),
+    "failing": (failing, {"main": 0, "failure": 1, "always": 1}),
+    "scheduled": (scheduled, {"main": 1}),
+    "retried": (retried, {"main": 1}),
+    "outer": (outer, {"main": 1, "inner": 1}),
+    "awaiting": (awaiting, {"callback": 1}),
+}
+NAMES = tuple(KINDS)
+
+
+class Put(Persistent):
+    """Notes, in the transaction of a put, what was put."""
+
+    def __init__(self, kind, job, effects):
+        self.kind = kind
+        self.job = job
+        self.effects = effects
+
+
+def prepare(path, count):
+    """Make a database with a queue, and places for the effects of `count` puts."""
+    storage = FileStorage(str(path), create=True)
+    with _opened(storage) as (_, root):
+        QueueInstaller()(DatabaseOpened(root._p_jar.db()))
+        transaction.begin()
+        root[KEY][""].quotas.create(QUOTA)
+        root["puts"] = OOBTree()
+        root["effects"] = OOBTree()
+        for number in range(count):
+            _, expected = KINDS[kind_of(number)]
+            root["effects"][number] = {name: Effect() for name in expected}
+        transaction.commit()
+
+
+def kind_of(number):
+    return NAMES[number % len(NAMES)]
+
+
+@contextlib.contextmanager
+def _opened(storage):
+    db = DB(storage)
+    connection = db.open()
+    try:
+        yield connection, connection.root()
+    finally:
+        transaction.abort()
+        connection.close()
+        db.close()
+
+
+def adjust(plan):
+    """Set what the plan of a life says, and what makes lives short."""
+    agents = membership.DispatcherAgents
+    agents.ping_interval = 20 * MILLISECONDS
+    agents.ping_death_interval = datetime.timedelta(seconds=plan.get("death", 60))
+    interruption.MAX_DEATHS = plan.get("deaths", interruption.MAX_DEATHS)
+
+
+@contextlib.contextmanager
+def dispatching(path, hook, size=4, threads=2):
+    """A `Worksite` on the database at `path`, with a dispatcher at work."""
+    configure.base()
+    zope.component.provideHandler(AgentInstaller("main", size=size, threads=threads))
+    with _opened(BoundaryStorage(str(path), hook)) as (connection, root):
+        made = dispatcher.Dispatcher(connection.db(), poll_interval=0.2, grace=5)
+        made.start()
+        try:
+            yield Worksite(connection, root)
+        finally:
+            made.stop()
+
+
+class Worksite:
+    """What the main thread of a life does."""
+
+    def __init__(self, connection, root):
+        self.connection = connection
+        self.root = root
+
+    def put_missing(self):
+        """Put, one a transaction, what no life has put."""
+        for number in self.root["effects"]:
+            transaction.begin()
+            if number not in self.root["puts"]:
+                self._put(number)
+                transaction.commit()
+
+    def _put(self, number):
+        kind = kind_of(number)
+        make, _ = KINDS[kind]
+        effects = self.root["effects"][number]
+        job = make(**effects)
+        self.root[KEY][""].put(job)
+        self.root["puts"][number] = Put(kind, job, effects)
+
+    def wait_until_drained(self, seconds):
+        """Wait until all that was put is completed, and nothing is held."""
+
+        def look():
+            transaction.abort()
+            transaction.begin()
+            return not list(unfinished(self.root))
+
+        with woken_by(self.connection.db()) as signal:
+            wait_until(look, lambda: list(unfinished(self.root)), seconds, signal)
+
+
+def unfinished(root):
+    """What is not yet done, as text."""
+    queue = root[KEY][""]
+    for number, put in root["puts"].items():
+        if put.job.status != COMPLETED:
+            yield f"{number} ({put.kind}) is {put.job.status}"
+    if len(queue) or list(queue):
+        yield f"the queue says it has {len(queue)} and holds {list(queue)}"
+    for agents in queue.dispatchers.values():
+        for held in agents.values():
+            if list(held) or list(held.waiting()):
+                yield f"{held.name} holds {list(held)}, waiting {list(held.waiting())}"
+
+
+# Afterwards.
+
+
+def problems(path, count):
+    """What is wrong with the stored data of a drained database, as text."""
+    with _opened(FileStorage(str(path), read_only=True)) as (_, root):
+        found = list(unfinished(root))
+        found.extend(_wrong_places(root[KEY][""]))
+        for number in range(count):
+            put = root["puts"].get(number)
+            if put is None:
+                found.append(f"{number} ({kind_of(number)}) was never put")
+            else:
+                found.extend(_wrong_effects(number, put))
+        return found
+
+
+def _wrong_effects(number, put):
+    _, expected = KINDS[put.kind]
+    for name, effect in put.effects.items():
+        if effect.count != expected[name]:
+            yield (
+                f"{number} ({put.kind}): {name} happened {effect.count} times, "
+                f"expected {expected[name]}; {_outcome(put.job)}"
+            )
+    if is_failure(put.job.result) != (put.kind == "failing"):
+        yield f"{number} ({put.kind}): {_outcome(put.job)}"
+
+
+def _outcome(job):
+    result = job.result
+    text = result.getTraceback() if is_failure(result) else repr(result)
+    return (
+        f"the job is {job.status}, {job.attempts} attempts, {job.interruptions} "
+        f"interruptions, {job.deaths} deaths, result {text}"
+    )
+
+
+def _wrong_places(queue):
+    for quota in queue.quotas.values():
+        quota.clean()
+        if len(quota):
+            yield f"quota {quota.name!r} is held by {list(quota)}"
+    for agents in queue.dispatchers.values():
+        if agents.activated:
+            yield f"dispatcher {agents.UUID} is still activated"
+    if len(queue._pending.aside):
+        yield f"jobs were set aside: {queue._pending.aside.values()}"
