@@ -17,6 +17,7 @@ from zope.interface import implementer
 from . import clock
 from .containers import History, MergingMapping
 from .interfaces import (
+    ACTIVE,
     ASSIGNED,
     NEW,
     ICompletedCollection,
@@ -186,9 +187,16 @@ class Agent(Persistent):
         return self._active.items()
 
     def release(self, job: Any) -> None:
-        """Hold `job` no longer, without touching it."""
-        if self._drop(job):
+        """Hold `job` no longer, without touching it.
+
+        Its places in the quotas stay if another agent has claimed it by now: they
+        are that agent's.
+        """
+        if self._drop(job) and not self._is_held_elsewhere(job):
             self.queue.release(job)
+
+    def _is_held_elsewhere(self, job: Any) -> bool:
+        return job.parent is not self and job.status in (ASSIGNED, ACTIVE)
 
     def jobWaits(self, job: Any) -> None:
         """Give up the slot and the quotas of a job that waits for others."""

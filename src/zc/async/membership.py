@@ -34,6 +34,7 @@ from .interfaces import (
     IAgent,
     IDispatcherAgents,
     IDispatchers,
+    IQueue,
 )
 from .interruption import note_interruption
 from .utils import log
@@ -126,10 +127,13 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
     """Take `job` from `agent` and do what its status asks.  Does not commit.
 
     Claimed and not begun: back to the front.  ACTIVE: interrupted.  CALLBACKS:
-    a job resumes them.  COMPLETED: among the agent's completed ones.
+    a job resumes them.  COMPLETED: among the agent's completed ones.  One that
+    belongs to a queue or another agent by now, and only was not reaped: dropped.
     """
     status = job.status
-    if status == COMPLETED:
+    if job.parent is not agent and _is_holder(job.parent):
+        _let_go(agent, job)
+    elif status == COMPLETED:
         # Not ours to pull: it only was not reaped.
         agent.jobCompleted(job)
         _remove_from_stub(agent, job)
@@ -145,6 +149,15 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
             queue.put_later(job.resumeCallbacks)
         else:
             queue.putBack(job)
+
+
+def _is_holder(parent: Any) -> bool:
+    return IQueue.providedBy(parent) or IAgent.providedBy(parent)
+
+
+def _let_go(agent: Any, job: Any) -> None:
+    # Of an agent of somebody else's we know less.
+    getattr(agent, "release", agent.remove)(job)
 
 
 def _remove_from_stub(agent: Any, job: Any) -> None:
