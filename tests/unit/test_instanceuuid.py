@@ -55,9 +55,12 @@ sys.path.insert(0, sys.argv[1])
 from zc.async_ import instanceuuid
 taken = instanceuuid.lock()
 if sys.argv[2] == "fork":
+    reader, writer = os.pipe()
     pid = os.fork()
     if not pid:
+        os.write(writer, b".")  # the fork is over in the child, too
         signal.pause()
+    os.read(reader, 1)
     print(pid, taken.held, flush=True)
 elif sys.argv[2] == "relock":
     pid = os.fork()
