@@ -2,25 +2,29 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """Keys that order jobs by time and never collide.
 
-A key is an integer: microseconds, then a counter that keeps the order of keys
-made in one process at one moment, then a random tag of the process.  Two
-processes that draw the same tag still collide only when they make a key at the
-same microsecond with the same counter; the mapping that gets both reports a
+A key is an integer: microseconds, then a number that counts the keys of this
+process, then a random tag of the process.  The number goes on over all moments,
+since the same moment comes again: jobs are scheduled for it, clocks are set back.
+Two processes that draw the same tag still collide only when they make a key for
+the same microsecond with the same number; the mapping that gets both reports a
 conflict, and the second is made anew.
 """
 
+import itertools
 import os
 import random
 import threading
 
-_TAG_BITS, _COUNTER_BITS = 24, 20
-_SHIFT = _TAG_BITS + _COUNTER_BITS
-_COUNTERS = 1 << _COUNTER_BITS
+_TAG_BITS, _NUMBER_BITS = 24, 32
+_SHIFT = _TAG_BITS + _NUMBER_BITS
+
+#: After how many keys the numbers of a process begin anew: days at full speed.
+NUMBERS = 1 << _NUMBER_BITS
 
 _lock = threading.Lock()
 _tag = 0
-_last = (0, 0)
-_last_front = 0
+_numbers = itertools.count()
+_front_micros = 0
 
 
 def _new_process() -> None:
@@ -38,30 +42,19 @@ def new_key(micros: int) -> int:
 
     From any thread.
     """
-    global _last
-    with _lock:
-        last_micros, counter = _last
-        if micros == last_micros:
-            micros, counter = _following(micros, counter)
-        else:
-            counter = 0
-        _last = (micros, counter)
-        return (micros << _SHIFT) | (counter << _TAG_BITS) | _tag
-
-
-def _following(micros: int, counter: int) -> tuple[int, int]:
-    if counter + 1 < _COUNTERS:
-        return micros, counter + 1
-    return micros + 1, 0
+    number = next(_numbers) % NUMBERS  # next() of a count is atomic
+    return (micros << _SHIFT) | (number << _TAG_BITS) | _tag
 
 
 def front_key(micros: int) -> int:
-    """A key ahead of all others: of every `new_key`, and of earlier front keys."""
-    global _last_front
+    """A key ahead of all others: of every `new_key`, and of earlier front keys.
+
+    From any thread.
+    """
+    global _front_micros
     with _lock:
-        key = min(-((micros << _SHIFT) | _tag), _last_front - _COUNTERS)
-        _last_front = key
-        return key
+        _front_micros = max(micros, _front_micros)
+        return -new_key(_front_micros)
 
 
 def first_key(micros: int) -> int:
@@ -77,3 +70,8 @@ def last_key(micros: int) -> int:
 def key_micros(key: int) -> int:
     """The moment of a key; negative for a front key."""
     return key >> _SHIFT
+
+
+def share(key: int, shares: int) -> int:
+    """To which of so many equal shares a key belongs, counted from 0."""
+    return (abs(key) >> _TAG_BITS) % shares
