@@ -18,7 +18,10 @@ from .plan import Case, Figure
 from .storages import Maker
 
 REPEAT = 3
-COMMITS = 2000
+
+#: How many commits are measured, by this benchmark and beside each other one.
+COMMITS = 3000
+BESIDE = 1000
 WARM_UP = 100
 THREADS = (1, 4)
 
@@ -43,9 +46,8 @@ def trial(make_store: Maker, commits: int) -> dict[str, float]:
     return {f"commits_{threads}": rates[threads] for threads in THREADS}
 
 
-def ceilings(make_store: Maker, commits: int = 0) -> dict[int, float]:
+def ceilings(make_store: Maker, commits: int) -> dict[int, float]:
     """Commits a second, by the number of threads; each thread has its own object."""
-    commits = commits or COMMITS
     return {threads: commit_rate(make_store, threads, commits) for threads in THREADS}
 
 

@@ -25,7 +25,7 @@ from .plan import AtMost, Case, Figure
 from .storages import Maker
 
 REPEAT = 3
-JOBS = 400
+JOBS = 300
 WARM_UP = 30
 
 #: Seconds between a job and the put of the next one.
@@ -34,6 +34,15 @@ PAUSE = (0.005, 0.03)
 #: Mean seconds between the due times of scheduled jobs, and until the first one.
 SPACING = 0.02
 AHEAD = 0.5
+
+#: Ends with the process that started it, whatever happens.
+BUSY = """
+import os
+parent = os.getppid()
+while os.getppid() == parent:
+    for _ in range(100_000):
+        pass
+"""
 
 AGENT = {"size": 4, "threads": 4}
 
@@ -111,7 +120,7 @@ def _load(wanted: bool) -> Iterator[None]:
     if not wanted:
         yield
         return
-    busy = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    busy = subprocess.Popen([sys.executable, "-c", BUSY])
     try:
         if hasattr(os, "sched_setaffinity"):
             os.sched_setaffinity(busy.pid, {max(os.sched_getaffinity(0))})

@@ -6,7 +6,9 @@ import argparse
 import concurrent.futures
 import importlib
 import multiprocessing
+import os
 import statistics
+import threading
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -52,10 +54,10 @@ def trial(module: str, kind: str, folder: str | None, arguments: dict) -> dict:
     """
     benchmark = importlib.import_module(module)
     make = storages.maker(kind, folder)
-    before = ceiling.ceilings(make)
+    before = ceiling.ceilings(make, ceiling.BESIDE)
     found = benchmark.trial(make, **arguments)
     details = found.pop("details", None)
-    after = ceiling.ceilings(make)
+    after = ceiling.ceilings(make, ceiling.BESIDE)
     means = {
         threads: statistics.mean((rate, after[threads]))
         for threads, rate in before.items()
@@ -70,7 +72,9 @@ def call_here(function: Callable, *args: Any) -> Any:
 def call_in_child(function: Callable, *args: Any) -> Any:
     """Call in a new process; an error there is raised here."""
     context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+    with concurrent.futures.ProcessPoolExecutor(
+        1, mp_context=context, initializer=_end_with_parent
+    ) as pool:
         future = pool.submit(function, *args)
         try:
             return future.result(timeout=TIMEOUT)
@@ -78,6 +82,18 @@ def call_in_child(function: Callable, *args: Any) -> Any:
             for process in list(pool._processes.values()):
                 process.kill()
             raise
+
+
+def _end_with_parent() -> None:
+    """Have this process end when the one that started it has ended."""
+
+    def wait() -> None:
+        parent = multiprocessing.parent_process()
+        if parent is not None:
+            parent.join()
+        os._exit(1)
+
+    threading.Thread(target=wait, name="parent", daemon=True).start()
 
 
 def _details(cases: list[Case], trials: list[list[dict]]) -> list[dict]:

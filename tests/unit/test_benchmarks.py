@@ -302,7 +302,7 @@ def trial(make_store):
 @pytest.fixture
 def quick(monkeypatch):
     """Short ceilings and warm-ups."""
-    monkeypatch.setattr(ceiling, "COMMITS", 8)
+    monkeypatch.setattr(ceiling, "BESIDE", 8)
     for module in (ceiling, put, drain, latency, backlog, idle):
         monkeypatch.setattr(module, "WARM_UP", 4)
     yield
