@@ -23,7 +23,7 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact keys rounds standin storable tracebacks
+        callables compact companion keys rounds standin storable tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition

@@ -1,113 +1,22 @@
 # Copyright (c) Zope Foundation and Contributors.
 # Zope Public License, version 2.1: see LICENSE.txt.
-"""What others may add to a job while it is performed: callbacks, annotations.
+"""Callbacks: how they are added, and which of two a result chooses.
 
-They live in a *companion*, a record of its own that is made together with the
-job.  So adding never conflicts with the worker, whose commit writes the job,
-and two who add at once are merged.
+A proxy stands for the one of a success and a failure callback that will be
+chosen.  What has been added lives in the job's `companion`; how callbacks are
+performed is the matter of `callingback`.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from persistent import Persistent
-from ZODB.POSException import ConflictError
 from zope.interface import implementer
 
 from .callables import identity
-from .compact import Compact, OwnedDict, OwnedList
+from .compact import Compact, OwnedList
 from .failure import is_failure
 from .interfaces import COMPLETED, NEW, ICallbackProxy, IJob
-
-_ABSENT = object()
-
-
-class Companion(Compact):
-    """The callbacks and annotations of one job.
-
-    Written by anybody, never by the worker that performs the job's callable.
-    """
-
-    _stored_ = ("_callbacks", "_annotations")
-    _callbacks: Any = ()
-    _annotations: Any = ()
-
-    @property
-    def callbacks(self) -> OwnedList:
-        """The callbacks, a list that stores its changes."""
-        if not isinstance(self._callbacks, OwnedList):
-            self.__dict__["_callbacks"] = OwnedList(self, self._callbacks)
-        return self._callbacks
-
-    @property
-    def annotations(self) -> OwnedDict:
-        """The annotations, a dict that stores its changes."""
-        if not isinstance(self._annotations, OwnedDict):
-            self.__dict__["_annotations"] = OwnedDict(self, self._annotations)
-        return self._annotations
-
-    def __getstate__(self) -> tuple:
-        # An empty list or dict that was only looked at is not worth a byte.
-        for name in self._stored_:
-            if not getattr(self, name):
-                self.__dict__.pop(name, None)
-        return super().__getstate__()
-
-    def _encode(self, name: str, value: Any) -> Any:
-        return tuple(value) if name == "_callbacks" else dict(value)
-
-    def _p_resolveConflict(self, old: tuple, saved: tuple, new: tuple) -> tuple:
-        old, saved, new = (self._named(state) for state in (old, saved, new))
-        merged = {
-            "_callbacks": _merge_callbacks(
-                *(state.get("_callbacks", ()) for state in (old, saved, new))
-            ),
-            "_annotations": _merge_annotations(
-                *(state.get("_annotations", {}) for state in (old, saved, new))
-            ),
-        }
-        other = self.__class__.__new__(self.__class__)
-        other.__dict__.update({name: value for name, value in merged.items() if value})
-        return other.__getstate__()
-
-
-def _merge_callbacks(old: tuple, saved: tuple, new: tuple) -> tuple:
-    count = len(old)
-    if not (_same(old, saved[:count]) and _same(old, new[:count])):
-        raise ConflictError("callbacks were removed or replaced")
-    return (*saved, *new[count:])
-
-
-def _merge_annotations(old: dict, saved: dict, new: dict) -> dict:
-    merged = dict(saved)
-    for name in {*old, *new}:
-        before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
-        if _same_value(before, after):
-            continue
-        if not _same_value(before, saved.get(name, _ABSENT)):
-            raise ConflictError(f"annotation {name!r} was changed twice")
-        if after is _ABSENT:
-            merged.pop(name, None)
-        else:
-            merged[name] = after
-    return merged
-
-
-def _same(some: tuple, others: tuple) -> bool:
-    return len(some) == len(others) and all(map(_same_value, some, others))
-
-
-def _same_value(one: Any, other: Any) -> bool:
-    """Equality; references to persistent objects are compared by their oid."""
-    if one is other:
-        return True
-    oids = getattr(one, "oid", None), getattr(other, "oid", None)
-    if None not in oids:
-        return oids[0] == oids[1] and one.database_name == other.database_name
-    try:
-        return bool(one == other)
-    except ValueError:
-        return False
 
 
 @implementer(ICallbackProxy)

@@ -17,9 +17,10 @@ from zope.interface import implementer
 
 from . import callables, clock, status
 from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
-from .callbacks import CallbackProxy, Companion, prepared
+from .callbacks import CallbackProxy, prepared
 from .callingback import add_to_settled, perform_callbacks, resume_callbacks
 from .compact import Compact, OwnedDict, OwnedList
+from .companion import Companion
 from .errors import AbortedError, BadStatusError, UnknownQuotaError, UnpicklableError
 from .failure import Failure, sanitize
 from .interfaces import (
