@@ -75,7 +75,6 @@ class Dispatcher:
         self.reactor = reactor
         self.poll_interval = poll_interval
         self.grace = grace
-        self._given_uuid = uuid is not None
         self.UUID = _uuid(uuid)
         self.records = Records(jobs_size, polls_size)
         self.activated: datetime.datetime | None = None
@@ -88,6 +87,7 @@ class Dispatcher:
         self._reactor_known: Any = None
         self._extra_connections = 0
         self._last_poll: float | None = None
+        self.last_poll: Any = None
         self._state = threading.RLock()
         self._register()
 
@@ -134,14 +134,14 @@ class Dispatcher:
     def activate(self) -> None:
         """Begin to poll as soon as the reactor runs.
 
-        Takes the lock on the process's UUID, unless a UUID was given:
+        Takes the lock on the UUID file, if the identity is from there:
         IdentityInUseError when another process holds it.
         """
         with self._state:
             if self.activated:
                 raise ValueError(f"dispatcher {self.UUID} is activated already")
             self._register()
-            if not self._given_uuid:
+            if self.UUID is instanceuuid.UUID:
                 self._identity = instanceuuid.lock()
             log.info("attempting to activate dispatcher %s", self.UUID)
             self.activated = clock.utcnow()
@@ -190,8 +190,9 @@ class Dispatcher:
         return self._poller.poll()
 
     def polled(self) -> None:
-        """The poller has finished a poll."""
+        """The poller has finished a poll: `last_poll`, the current one."""
         self._last_poll = clock.monotonic()
+        self.last_poll = self.records.current
 
     def wake(self) -> None:
         """Have the poller look into the database now.  From any thread."""

@@ -24,7 +24,7 @@ from transaction.interfaces import NoTransaction
 
 from . import clock
 from .dispatcher import get as process_dispatcher
-from .interfaces import ACTIVE, CALLBACKS, COMPLETED, IUUID, PENDING
+from .interfaces import ACTIVE, CALLBACKS, COMPLETED, IUUID, KEY, PENDING
 from .wakeup import CommitListener, Signal
 
 #: How often time flies by a poll interval during one wait.
@@ -41,19 +41,25 @@ _MISSING = object()
 def get_poll(dispatcher: Any, count: int | None = None, seconds: float = 6) -> Any:
     """Return the newest poll of `dispatcher`, as soon as there are over `count`.
 
-    Without `count`: as soon as there is a newer one than now.
+    Without `count`: as soon as there is a newer one than now.  It is finished.
     """
-    before = _newest(dispatcher)
+    before = dispatcher.last_poll
 
     def is_there() -> bool:
         if count is not None:
-            return len(dispatcher.polls) > count
-        return _newest(dispatcher) is not before
+            newest = dispatcher.last_poll
+            return newest is not None and _number(dispatcher, newest) > count
+        return dispatcher.last_poll is not before
 
     if not is_there():
         Driver(dispatcher).fly()
     _wait(is_there, lambda: _about_polls(dispatcher), seconds)
-    return dispatcher.polls.first()
+    return dispatcher.last_poll
+
+
+def _number(dispatcher: Any, poll: Any) -> int:
+    """How many of the polls that are remembered began up to `poll`."""
+    return sum(1 for each in dispatcher.polls if each.key >= poll.key)
 
 
 def wait_for_start(job: Any, seconds: float = 6) -> None:
@@ -108,22 +114,25 @@ def wait_for_death(agents: Any, seconds: float = 6) -> None:
 
 
 class Driver:
-    """Lets time pass for a dispatcher whose reactor is driven by hand."""
+    """Lets time pass for a dispatcher whose reactor is driven by hand.
 
-    def __init__(self, dispatcher: Any) -> None:
+    `obj` is a stored object of its database, in the connection of the caller.
+    """
+
+    def __init__(self, dispatcher: Any, obj: Any = None) -> None:
         reactor = getattr(dispatcher, "reactor", None)
         by_hand = getattr(reactor, "hand_driven", False)
         self.dispatcher = dispatcher if by_hand and reactor.running else None
+        self.obj = obj
         self.polls_left = POLLS
 
     def drive(self) -> bool:
         """Make what is due, or let time fly; whether there was something to do."""
         if self.dispatcher is None:
             return False
-        reactor = self.dispatcher.reactor
-        if reactor.time_passes():
+        if self.dispatcher.reactor.time_passes():
             return True
-        if self.polls_left and not self.dispatcher.getActiveJobIds():
+        if self.polls_left and not self._busy():
             self.fly()
             return True
         return False
@@ -134,12 +143,29 @@ class Driver:
             self.polls_left -= 1
             self.dispatcher.reactor.time_flies(self.dispatcher.poll_interval)
 
+    def _busy(self) -> bool:
+        """Whether threads perform jobs, as the database says."""
+        name = self.dispatcher.db.database_name
+        root = self.obj._p_jar.get_connection(name).root()
+        for queue in root[KEY].values():
+            agents = queue.dispatchers.get(self.dispatcher.UUID, {})
+            for agent in agents.values():
+                if any(map(_is_performed, agent)):
+                    return True
+        return False
+
+
+def _is_performed(job: Any) -> bool:
+    if getattr(job, "waiting", False):  # for a job that it returned
+        return False
+    return getattr(job, "status", None) in (ACTIVE, CALLBACKS)
+
 
 def _wait_for(job: Any, test: Callable[[], bool], what: str, seconds: float) -> None:
     def about() -> str:
         return f"{job!r} {what}; it is {job.status}{_reasons(job)}"
 
-    driver = Driver(_dispatcher_here())
+    driver = Driver(_dispatcher_here(), job)
     _wait_in_transactions(job, test, about, seconds, driver)
 
 
@@ -210,10 +236,6 @@ def _check_stored(obj: Any) -> None:
             f"found {obj!r} not yet committed, expected that transaction.commit() was "
             "called before waiting for what others do with it"
         )
-
-
-def _newest(dispatcher: Any) -> Any:
-    return dispatcher.polls.first() if len(dispatcher.polls) else None
 
 
 def _about_polls(dispatcher: Any) -> str:
