@@ -75,6 +75,7 @@ class Holding:
             self.error = None
         self.assigned = step.assigned
         self.more = step.more
+        self.pool.hungry = bool(step.assigned)
         self.pool.submit(step.tickets)
         return step.claimed
 

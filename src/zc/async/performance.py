@@ -69,6 +69,7 @@ class Performance:
         self._policy: Any = None
         self._extra_attempts = 0
         self._info: Any = None
+        self._fresh = False
 
     # Entrances.
 
@@ -85,9 +86,15 @@ class Performance:
         self.manager.commit()
         return self.begun(args, kwargs)
 
-    def begun(self, args: tuple = (), kwargs: dict | None = None) -> Any:
-        """Perform a job whose ACTIVE has been committed."""
+    def begun(
+        self, args: tuple = (), kwargs: dict | None = None, fresh: bool = False
+    ) -> Any:
+        """Perform a job whose ACTIVE has been committed.
+
+        `fresh` says that the job was loaded in a transaction that has just begun.
+        """
         self.args, self.kwargs = args, kwargs or {}
+        self._fresh = fresh
         if self.token is None:
             self.token = self.job._active_start
         transactions.until_settled(self._attempt)
@@ -110,7 +117,9 @@ class Performance:
 
     def _attempt(self) -> bool:
         """Whether the job is settled, rescheduled, or waits."""
-        self.manager.begin()
+        if not self._fresh:
+            self.manager.begin()
+        self._fresh = False
         if not self._check_own():
             return self._finish()
         called = self._given is _NOT_CALLED

@@ -80,19 +80,21 @@ class Performer(Observer):
             return self._perform(ticket, job)
         except ReassignedError as error:
             tracelog.warning("%s", error)
+            self._abort()
             self.records.job_reassigned(ticket.job_id)
             return LOST
         except BaseException:
             # The database, or this package, failed; the job is asked later
             # what that means to it.
             log.exception("performing job %r was broken off", ticket.job_id)
+            self._abort()
+            self.records.job_rescheduled(ticket.job_id, clock.utcnow())
             return BROKEN
         finally:
             local.surroundings = NOWHERE
-            self._abort()
 
     def _load(self, ticket: Ticket, connection: Any) -> Any:
-        transaction.begin()
+        transaction.begin()  # whatever is left of the last job is aborted here
         if connection.db().database_name != ticket.database_name:
             connection = connection.get_connection(ticket.database_name)
         return connection.get(ticket.oid)
@@ -105,7 +107,7 @@ class Performer(Observer):
             performance.with_value(ticket.value)
         else:
             self._note_start(ticket, job)
-            performance.begun()
+            performance.begun(fresh=True)
         return self._outcome(ticket, job, performance)
 
     def _note_start(self, ticket: Ticket, job: Any) -> None:

@@ -30,6 +30,9 @@ from .wakeup import CommitListener, Signal
 #: How many ids of claimed jobs one poll record gathers at most.
 IDS_IN_POLL = 200
 
+#: How long, in seconds, a free thread waits for others to be served with it.
+COMPANY = 0.001
+
 #: The longest pause after an error, in seconds; it begins with a tenth.
 LONGEST_PAUSE = 30.0
 
@@ -78,7 +81,21 @@ class Poller:
                 delay = min(0.1 * 2**failures, LONGEST_PAUSE)
                 self._abort()
             if delay > 0 and not self._stopping:
-                self.signal.wait(delay)
+                self._wait(delay)
+
+    def _wait(self, delay: float) -> None:
+        """Wait until something calls for a look, or `delay` seconds.
+
+        A thread that came free waits up to `COMPANY` seconds for others, since
+        one commit serves all that have come together; but not when half of the
+        threads have nothing to do.
+        """
+        if self.signal.wait(delay) is False:
+            deadline = time.monotonic() + COMPANY
+            while not any(one.pool.starving() for one in self.holdings.values()):
+                remaining = deadline - time.monotonic()
+                if remaining <= 0 or self.signal.wait(remaining) is not False:
+                    return
 
     def stop(self) -> None:
         """Have `run` return soon.  From any thread."""
@@ -197,7 +214,7 @@ class Poller:
     def _holding(self, queue: Any, agent: Any) -> Holding:
         holding = self.holdings.get(agent._p_oid)
         if holding is None:
-            pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self.signal.set)
+            pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self.signal.hint)
             holding = Holding(queue, agent, pool, self.manager)
         before = holding.pool.size
         holding.resize()

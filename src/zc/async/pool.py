@@ -2,50 +2,53 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """The threads of one agent.
 
-Each thread opens a connection when it starts and keeps it.  Tickets wait in
-`_ready`; what was done with them in `_finished`, until the poller fetches it.
-The lock guards both and the counts.
+Each thread opens a connection when it starts and keeps it.  The poller puts
+tickets into one queue and takes outcomes from another; both queues are safe by
+themselves, and everything else here belongs to the poller's thread.
 """
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .performer import Performer, Ticket
 from .utils import log
 
+Finished = tuple[Ticket, str]
+
 
 class Pool:
     """Worker threads for one agent.
 
-    `freed` is called, in a worker thread, when a thread is about to have
-    nothing to do.
+    `freed` is called, in a worker thread, when a thread has nothing to do, and
+    when it takes the last ticket while `hungry` is set.
     """
 
     def __init__(self, dispatcher: Any, name: str, freed: Callable[[], None]):
         self.dispatcher = dispatcher
         self.name = name
         self.size = 0
+        self.hungry = False
         self._freed = freed
-        self._condition = threading.Condition()
-        self._ready: deque[Ticket] = deque()
-        self._finished: list[tuple[Ticket, str]] = []
-        self._running = 0
+        self._ready: SimpleQueue[Ticket | None] = SimpleQueue()
+        self._finished: deque[Finished] = deque()
+        self._submitted = 0
+        self._fetched = 0
         self._threads: list[threading.Thread] = []
-        self._stopping = False
 
     # For the poller.
 
     def resize(self, size: int) -> None:
         """Have so many threads from now on; surplus ones end when they are free."""
-        with self._condition:
-            self.size = size
-            self._threads = [one for one in self._threads if one.is_alive()]
-            missing = size - len(self._threads)
-            for _ in range(missing):
-                self._start_thread()
-            self._condition.notify_all()
+        self._threads = [one for one in self._threads if one.is_alive()]
+        for _ in range(self.size, size):
+            self._start_thread()
+        for _ in range(size, self.size):
+            self._ready.put(None)
+        self.size = size
 
     def _start_thread(self) -> None:
         thread = threading.Thread(
@@ -56,24 +59,30 @@ class Pool:
 
     def submit(self, tickets: list[Ticket]) -> None:
         """Have these performed."""
-        with self._condition:
-            self._ready.extend(tickets)
-            self._condition.notify(len(tickets))
+        self._submitted += len(tickets)
+        for ticket in tickets:
+            self._ready.put(ticket)
 
     def outstanding(self) -> int:
         """How many tickets are waiting or being worked on."""
-        return len(self._ready) + self._running
+        return self._submitted - self._fetched - len(self._finished)
 
-    def take_finished(self) -> list[tuple[Ticket, str]]:
+    def starving(self) -> bool:
+        """Whether half of the threads have nothing to do."""
+        return 2 * self.outstanding() <= self.size
+
+    def take_finished(self) -> list[Finished]:
         """What was done since the last time, with outcomes."""
-        with self._condition:
-            finished, self._finished = self._finished, []
-            return finished
+        finished: list[Finished] = []
+        while self._finished:
+            finished.append(self._finished.popleft())
+        self._fetched += len(finished)
+        return finished
 
-    def give_back(self, finished: list[tuple[Ticket, str]]) -> None:
+    def give_back(self, finished: list[Finished]) -> None:
         """Return what could not be reaped, for the next time."""
-        with self._condition:
-            self._finished[:0] = finished
+        self._fetched -= len(finished)
+        self._finished.extendleft(reversed(finished))
 
     @property
     def has_finished(self) -> bool:
@@ -84,21 +93,25 @@ class Pool:
 
     def stop(self) -> list[Ticket]:
         """Begin no more tickets; return those that were not begun."""
-        with self._condition:
-            self._stopping = True
-            unbegun = list(self._ready)
-            self._ready.clear()
-            self._condition.notify_all()
-            return unbegun
+        unbegun = []
+        while True:
+            try:
+                ticket = self._ready.get_nowait()
+            except Empty:
+                break
+            if ticket is not None:
+                unbegun.append(ticket)
+        self._submitted -= len(unbegun)
+        for _ in self._threads:
+            self._ready.put(None)
+        return unbegun
 
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the threads to end; whether they did."""
-        deadline = threading.TIMEOUT_MAX if timeout is None else timeout
-        with self._condition:
-            return self._condition.wait_for(self._all_ended, deadline)
-
-    def _all_ended(self) -> bool:
-        return not self._threads
+        deadline = time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+        return not any(thread.is_alive() for thread in self._threads)
 
     # In the worker threads.
 
@@ -111,42 +124,16 @@ class Pool:
                 connection.close()
         except Exception:
             log.exception("a worker thread of %s ended", self.name)
-        finally:
-            with self._condition:
-                me = threading.current_thread()
-                self._threads = [one for one in self._threads if one is not me]
-                self._condition.notify_all()
 
     def _perform_tickets(self, connection: Any) -> None:
         performer = Performer(self.dispatcher, self.dispatcher.records)
+        ready, finished = self._ready, self._finished
         while True:
-            ticket = self._next()
+            ticket = ready.get()
             if ticket is None:
                 return
-            outcome = performer.perform(ticket, connection)
-            self._done(ticket, outcome)
-
-    def _next(self) -> Ticket | None:
-        with self._condition:
-            while not self._ready:
-                if self._stopping or self._is_surplus():
-                    return None
-                self._condition.wait()
-            ticket = self._ready.popleft()
-            self._running += 1
-            last = not self._ready
-        if last:
-            self._freed()
-        return ticket
-
-    def _is_surplus(self) -> bool:
-        # The youngest go first.
-        return threading.current_thread() in self._threads[self.size :]
-
-    def _done(self, ticket: Ticket, outcome: str) -> None:
-        with self._condition:
-            self._running -= 1
-            self._finished.append((ticket, outcome))
-            idle = not self._ready
-        if idle:
-            self._freed()
+            if self.hungry and ready.empty():
+                self._freed()
+            finished.append((ticket, performer.perform(ticket, connection)))
+            if ready.empty():
+                self._freed()

@@ -8,8 +8,8 @@ interface of ZODB, so it is guarded: where it is missing, or where a storage
 says nothing of other processes' commits, the poll is the safety net.
 """
 
-import threading
 from collections.abc import Callable
+from queue import Empty, SimpleQueue
 from typing import Any
 
 from .utils import log
@@ -18,22 +18,39 @@ from .utils import log
 class Signal:
     """Something for one thread to wait for; from any thread to set.
 
-    Setting it many times before the waiter comes costs little.
+    Setting it many times before the waiter comes costs little.  What is set with
+    `hint` may wait a moment for more of its kind.
     """
 
     def __init__(self) -> None:
-        self._event = threading.Event()
+        self._calls: SimpleQueue[bool] = SimpleQueue()
 
     def set(self) -> None:
         """Wake the waiter, now or when it comes next."""
-        if not self._event.is_set():
-            self._event.set()
+        # More than one is as good as one; a race only adds a look for nothing.
+        if self._calls.qsize() < 2:
+            self._calls.put(True)
 
-    def wait(self, timeout: float) -> bool:
-        """Wait until set or for `timeout` seconds; clear; whether it was set."""
-        was_set = self._event.wait(timeout)
-        self._event.clear()
-        return was_set
+    def hint(self) -> None:
+        """Wake the waiter for something that it may choose to wait with."""
+        if self._calls.empty():
+            self._calls.put(False)
+
+    def wait(self, timeout: float) -> bool | None:
+        """Wait for up to `timeout` seconds; clear.
+
+        True if it was set, False if there were only hints, None if neither.
+        """
+        try:
+            urgent = self._calls.get(timeout=timeout)
+        except Empty:
+            return None
+        while not urgent:
+            try:
+                urgent = self._calls.get_nowait()
+            except Empty:
+                break
+        return urgent
 
 
 class CommitListener:
