@@ -48,7 +48,8 @@ class Agent(Persistent):
     `chooser` is a function of the agent that claims one job from its queue;
     `filter` a predicate of a job.  A chooser and a filter exclude each other.
     `threads` is how many of the jobs it holds are performed at once, by default
-    all: as many as `size`.
+    all: as many as `size`.  A thread performs up to `round_size` short jobs in
+    one transaction, for `round_seconds` at most; none when the agent is `alone`.
     """
 
     name: str | None = None
@@ -56,6 +57,8 @@ class Agent(Persistent):
     filter: Callable | None = None
     _size = 3
     _threads: int | None = None
+    _round_size = 32
+    round_seconds = 0.02
     alone = False
 
     def __init__(
@@ -96,6 +99,15 @@ class Agent(Persistent):
     @threads.setter
     def threads(self, value: int | None) -> None:
         self._threads = None if value is None else _count("threads", value)
+
+    @property
+    def round_size(self) -> int:
+        """How many short jobs may share a round, that is a commit; 1 for none."""
+        return 1 if self.alone else self._round_size
+
+    @round_size.setter
+    def round_size(self, value: int) -> None:
+        self._round_size = _count("round_size", value)
 
     @property
     def queue(self) -> Any:
@@ -192,11 +204,19 @@ class Agent(Persistent):
         Its places in the quotas stay if another agent has claimed it by now: they
         are that agent's.
         """
-        if self._drop(job) and not self._is_held_elsewhere(job):
+        is_held = job.parent is not self and job.status in (ASSIGNED, ACTIVE)
+        if self._drop(job) and not is_held:
             self.queue.release(job)
 
-    def _is_held_elsewhere(self, job: Any) -> bool:
-        return job.parent is not self and job.status in (ASSIGNED, ACTIVE)
+    def forget(self, key: int, job: Any) -> None:
+        """Hold `job` no longer at `key`; it was put back, and perhaps claimed again.
+
+        Also by this agent: then it is held at another key, and that stays.
+        """
+        if key in self._active:
+            self._active.remove(key)
+            if job.status not in (ASSIGNED, ACTIVE):
+                self.queue.release(job)
 
     def jobWaits(self, job: Any) -> None:
         """Give up the slot and the quotas of a job that waits for others."""

@@ -16,13 +16,14 @@ from ZODB.utils import u64
 
 from . import clock, failure, transactions
 from .interfaces import ACTIVE, ASSIGNED
+from .batches import Batches
 from .membership import hand_back_job
-from .performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS, Ticket
+from .performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS, Batch, Ticket
 from .pool import Pool
 from .utils import log
 
-#: How many jobs per thread are made ACTIVE before a thread is free for them.
-AHEAD = 2
+#: How many batches per thread are made ACTIVE before a thread is free for them.
+AHEAD = 1
 
 
 class Holding:
@@ -31,7 +32,10 @@ class Holding:
     Belongs to the poller, whose connection the objects come from.
     """
 
-    def __init__(self, queue: Any, agent: Any, pool: Pool, manager: Any):
+    def __init__(
+        self, queue: Any, agent: Any, pool: Pool, manager: Any, durations: Any
+    ):
+        self.durations = durations
         self.queue = queue
         self.agent = agent
         self.pool = pool
@@ -76,7 +80,7 @@ class Holding:
         self.assigned = step.assigned
         self.more = step.more
         self.pool.hungry = bool(step.assigned)
-        self.pool.submit(step.tickets)
+        self.pool.submit(step.batches)
         return step.claimed
 
     def hand_back_unbegun(self, tickets: list[Ticket]) -> None:
@@ -114,7 +118,7 @@ class _Step:
         holding = self.holding
         self.agent, self.queue = holding.agent, holding.queue
         self.claimed: list[tuple[int, str]] = []
-        self.tickets: list[Ticket] = []
+        self.batches: list[Batch] = []
         self.assigned = deque(holding.assigned)
         self.more = False
         for ticket, outcome in self.finished:
@@ -147,7 +151,7 @@ class _Step:
         elif outcome == BROKEN and job in agent:
             hand_back_job(self.queue, agent, job, died=False)
         elif outcome in (BACK, LOST):
-            self._drop(job)
+            self._drop(ticket, job)
 
     def unbegin(self, ticket: Ticket) -> None:
         """Put back a job whose ticket was not taken up."""
@@ -162,10 +166,12 @@ class _Step:
         jar = self.agent._p_jar
         return jar.get_connection(ticket.database_name).get(ticket.oid)
 
-    def _drop(self, job: Any) -> None:
-        """Let go of a job that is elsewhere by now."""
+    def _drop(self, ticket: Ticket, job: Any) -> None:
+        """Let go of a job that is elsewhere by now, or was claimed here again."""
         agent = self.agent
-        if job in agent and job.parent is not agent:
+        if ticket.key is not None:
+            agent.forget(ticket.key, job)
+        elif job in agent and job.parent is not agent:
             agent.release(job)
 
     def _claim(self) -> None:
@@ -194,23 +200,31 @@ class _Step:
             self.agent._p_jar.add(job)
 
     def _begin(self) -> None:
-        pool = self.holding.pool
-        room = pool.size * (1 + AHEAD) - pool.outstanding()
-        free = pool.size - pool.outstanding()
-        keys = None
+        """Make jobs ACTIVE, in batches for the threads and for a moment ahead."""
+        pool, agent = self.holding.pool, self.agent
+        outstanding = pool.outstanding()
+        free = pool.size - outstanding
+        room = pool.size * (1 + AHEAD) - outstanding
+        if not self.assigned or room <= 0:
+            return
+        keys = _keys(agent)
         now = clock.micros(clock.utcnow())
-        while self.assigned and len(self.tickets) < room:
+        batches = Batches(agent, self.holding.durations, self.assigned, max(free, 1))
+        while self.assigned:
             job = self.assigned[0]
-            if len(self.tickets) >= free and job.retry_policy_factory is not None:
-                return  # it may be one that must never be begun twice
+            if not self._is_mine(job):
+                self.assigned.popleft()
+                continue
+            if not batches.has_room(job, room, free):
+                break
             self.assigned.popleft()
-            if job.status != ASSIGNED or job.parent is not self.agent:
-                continue  # taken away meanwhile
-            if keys is None:
-                keys = _keys(self.agent)
             self._store(job)
-            token = job._begin(now)
-            self.tickets.append(self._ticket(job, keys.get(job._p_oid), token))
+            batches.add(job, self._ticket(job, keys.get(job._p_oid), job._begin(now)))
+        self.batches = batches.made()
+
+    def _is_mine(self, job: Any) -> bool:
+        """Whether nobody has taken away a job that was claimed."""
+        return job.status == ASSIGNED and job.parent is self.agent
 
     def _ticket(self, job: Any, key: int | None, token: int) -> Ticket:
         return Ticket(
