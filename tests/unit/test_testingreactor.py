@@ -4,6 +4,7 @@ import datetime
 import threading
 
 import pytest
+import transaction
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from zope.interface.verify import verifyObject
 
@@ -138,7 +139,7 @@ def test_time_flies_exactly(reactor):
     for _ in range(10):
         assert reactor.time_flies(0.1) == 0
     assert clock.utcnow() == seconds(1)
-    assert reactor.seconds() == 1
+    assert reactor.seconds() == seconds(1).timestamp()
 
 
 def test_each_call_is_made_at_its_due_time(reactor):
@@ -174,14 +175,47 @@ def test_calls_that_are_due_at_once_are_made_in_their_order(reactor):
     assert [args for when, args, kwargs in calls] == [(n,) for n in range(5)]
 
 
-def test_setting_the_clock_makes_no_calls(reactor):
+def test_calls_that_the_clock_was_set_past_are_made_at_their_due_times(reactor):
+    calls = Calls()
+
+    def repeat():
+        calls()
+        reactor.callLater(600, repeat)
+
+    reactor.callLater(600, repeat)
+    testing.set_now(testing.START + HOUR)
+    assert not calls
+    assert reactor.time_flies(5) == 6
+    assert calls.times == [seconds(600 * n) for n in range(1, 7)]
+    assert clock.utcnow() == seconds(3605)
+
+
+def test_an_overdue_call_is_due_now(reactor):
     calls = Calls()
     reactor.callLater(1, calls)
     testing.set_now(testing.START + HOUR)
-    assert not reactor.time_passes()
-    assert not calls
-    assert reactor.time_flies(1) == 1
-    assert calls.times == [seconds(3601)]
+    assert reactor.time_passes()
+    assert calls.times == [seconds(1)]
+    assert clock.utcnow() == seconds(3600)
+
+
+def test_going_back_for_a_call_does_not_count_twice_on_the_monotonic_clock(reactor):
+    before = clock.monotonic()
+    for delay in (10, 20, 30):
+        reactor.callLater(delay, Calls())
+    testing.set_now(seconds(25))
+    reactor.time_flies(10)
+    assert clock.monotonic() - before == 35
+    assert clock.utcnow() == seconds(35)
+
+
+def test_a_call_may_set_the_clock(reactor):
+    calls = Calls()
+    reactor.callLater(1, testing.set_now, seconds(100))
+    reactor.callLater(2, calls)
+    assert reactor.time_flies(5) == 2
+    assert calls.times == [seconds(2)]
+    assert clock.utcnow() == seconds(100)
 
 
 def test_time_passes_makes_one_call_that_is_due_now(reactor):
@@ -206,7 +240,7 @@ def test_a_call_can_be_cancelled(reactor):
     calls = Calls()
     call = reactor.callLater(1, calls)
     assert call.active()
-    assert call.getTime() == 1
+    assert call.getTime() == reactor.seconds() + 1
     call.cancel()
     assert not call.active()
     assert reactor.time_flies(2) == 0
@@ -241,14 +275,43 @@ def test_time_does_not_fly_before_the_start():
         testing.Reactor().time_flies(1)
 
 
-def test_call_when_running_waits_for_the_start():
+def test_what_is_called_when_running_is_called_when_time_passes():
     reactor, calls = testing.Reactor(), Calls()
     reactor.callWhenRunning(calls, 1)
-    assert not calls
     reactor.start()
     reactor.callWhenRunning(calls, 2)
+    assert not calls
+    assert reactor.time_flies(1) == 2
     reactor.stop()
-    assert [args for when, args, kwargs in calls] == [(1,), (2,)]
+    assert calls == [(testing.START, (1,), {}), (testing.START, (2,), {})]
+
+
+def test_the_caller_sees_what_was_done(reactor):
+    with testing.environment() as env:
+        env.root["value"] = 1
+        transaction.commit()
+
+        def change():
+            manager = transaction.TransactionManager()
+            connection = env.db.open(transaction_manager=manager)
+            connection.root()["value"] += 1
+            manager.commit()
+            connection.close()
+
+        reactor.callLater(1, change)
+        reactor.time_flies(1)
+        assert env.root["value"] == 2
+        reactor.callFromThread(change)
+        reactor.time_passes()
+        assert env.root["value"] == 3
+
+
+def test_what_the_caller_has_changed_is_kept(reactor):
+    with testing.environment() as env:
+        env.root["mine"] = 1
+        reactor.callLater(1, print)
+        reactor.time_flies(1)
+        assert env.root["mine"] == 1
 
 
 def test_other_threads_may_ask_for_calls(reactor):

@@ -202,6 +202,7 @@ class AsyncFixture:
         )
         self._adopt(stack)
         self.dispatcher.activate()
+        self.reactor.time_passes()  # the first poll
 
     def _adopt(self, stack: contextlib.ExitStack) -> None:
         self.dispatcher.grace = self._grace

@@ -14,6 +14,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import transaction
 from twisted.internet.error import AlreadyCalled, AlreadyCancelled
 from zope.interface import implementer
 
@@ -45,7 +46,7 @@ def set_now(dt: datetime.datetime) -> None:
     """Set the clock to `dt`, an aware datetime, forwards or backwards.
 
     ValueError for a naive one, RuntimeError when the clock is the machine's.
-    Does not make the calls of a `Reactor`: its own time passes by `time_flies`.
+    The calls of a `Reactor` that are due by then are made when time passes next.
     """
     movable().set(dt)
 
@@ -76,7 +77,11 @@ def at_time(now: datetime.datetime) -> Iterator[None]:
 
 
 class Call:
-    """What `Reactor.callLater` returns: a call that can be cancelled until made."""
+    """What `Reactor.callLater` returns: a call that can be cancelled until made.
+
+    `due` is in microseconds since the epoch; before the start of the reactor, after
+    that start.
+    """
 
     def __init__(self, due: int, function: Callable[[], Any]) -> None:
         self.due = due
@@ -96,7 +101,7 @@ class Call:
         self.cancelled = True
 
     def getTime(self) -> float:
-        """When it is due, in seconds of the reactor's own time."""
+        """When it is due, as `Reactor.seconds` counts."""
         return self.due / 1_000_000
 
 
@@ -108,6 +113,11 @@ class Reactor:
     `time_passes` make, in the thread that calls them, the calls that are due.  An
     error of a call reaches the caller.  Other threads may ask for calls at any time.
 
+    Each call is made at its due time, to the microsecond: that is what the clock
+    says during the call.  This holds as well for calls that are overdue because
+    `set_now` went past them.  Afterwards the clock is where it was, or where time
+    flew to.
+
     A dispatcher polls under this reactor once in each of its poll intervals, and
     never because of a commit.
     """
@@ -117,10 +127,8 @@ class Reactor:
     def __init__(self) -> None:
         self.running = False
         self._lock = threading.Lock()
-        self._time = 0  # microseconds; an integer, since floats would drift
         self._calls: list[tuple[int, int, Call]] = []
         self._order = itertools.count()
-        self._waiting: list[Callable[[], Any]] = []
         self._triggers: dict[int, tuple[str, Callable[[], Any]]] = {}
         self._threads: list[threading.Thread] = []
 
@@ -131,9 +139,7 @@ class Reactor:
     ) -> Call:
         """See `IReactor`.  The call can be cancelled.  From any thread."""
         if seconds < 0:
-            raise ValueError(
-                f"found a delay of {seconds!r}, expected 0 or more seconds"
-            )
+            raise ValueError(f"found a delay of {seconds!r}, expected 0 or more")
         delay = round(seconds * 1_000_000)
         return self._schedule(delay, lambda: callable(*args, **kw))
 
@@ -152,12 +158,8 @@ class Reactor:
             thread.start()
 
     def callWhenRunning(self, callable: Callable, *args: Any, **kw: Any) -> None:
-        """See `IReactor`."""
-        with self._lock:
-            if not self.running:
-                self._waiting.append(lambda: callable(*args, **kw))
-                return
-        callable(*args, **kw)
+        """See `IReactor`: due now, or at the start, made when time passes."""
+        self.callFromThread(callable, *args, **kw)
 
     def addSystemEventTrigger(
         self, phase: str, event: str, callable: Callable, *args: Any, **kw: Any
@@ -181,21 +183,21 @@ class Reactor:
     # Also of Twisted's reactors.
 
     def seconds(self) -> float:
-        """How many seconds have passed for this reactor since it was made."""
-        return self._time / 1_000_000
+        """The time of the clock in seconds since the epoch."""
+        return clock.time()
 
     # What a test does.
 
     def start(self, now: datetime.datetime = START) -> None:
-        """Stop the clock at `now` and begin to run: see `callWhenRunning`."""
+        """Stop the clock at `now` and begin to run."""
         with self._lock:
             if self.running:
                 raise RuntimeError("this reactor runs already")
             setUpDatetime(now)
             self.running = True
-            waiting, self._waiting = self._waiting, []
-        for function in waiting:
-            function()
+            for _, _, call in self._calls:
+                call.due += _now()
+            self._calls = [(call.due, order, call) for _, order, call in self._calls]
 
     def stop(self, seconds: float = 6) -> None:
         """Run the triggers of 'shutdown', then have the machine's time again.
@@ -223,30 +225,41 @@ class Reactor:
     def time_flies(self, seconds: float) -> int:
         """Let `seconds` pass; return how many calls were made meanwhile.
 
-        Each is made at its due time: the clock shows that time to it.  Those asked
-        for meanwhile are made too, if they are due.
+        Those asked for meanwhile are made too, if they are due.  Afterwards the
+        caller's connections show what was done, unless they have uncommitted
+        changes.
         """
         movable()  # or an error that says what is missing
-        end = self._time + round(seconds * 1_000_000)
+        begin = _now()
+        end = begin + round(seconds * 1_000_000)
         count = 0
         while (call := self._pop(end)) is not None:
-            self._pass_until(call.due)
-            call.function()
+            self._make(call, begin)
+            begin = max(begin, _now())
             count += 1
-        self._pass_until(end)
+        if end > begin:
+            _go(end, begin)
+        if count:
+            _synchronize()
         return count
 
     def time_passes(self) -> bool:
-        """Make one call that is due now, if there is one; whether there was."""
-        call = self._pop(self._time)
+        """Make one call that is due now, if there is one; whether there was.
+
+        Afterwards the connections are as after `time_flies`.
+        """
+        movable()
+        now = _now()
+        call = self._pop(now)
         if call is None:
             return False
-        call.function()
+        self._make(call, now)
+        _synchronize()
         return True
 
     def _schedule(self, delay: int, function: Callable[[], Any]) -> Call:
         with self._lock:
-            call = Call(self._time + delay, function)
+            call = Call(delay + (_now() if self.running else 0), function)
             heapq.heappush(self._calls, (call.due, next(self._order), call))
             return call
 
@@ -259,10 +272,28 @@ class Reactor:
                     return call
             return None
 
-    def _pass_until(self, due: int) -> None:
-        with self._lock:
-            delta = due - self._time
-            if delta <= 0:
-                return
-            self._time = due
-        movable().advance(datetime.timedelta(microseconds=delta))
+    def _make(self, call: Call, reached: int) -> None:
+        _go(call.due, reached)
+        try:
+            call.function()
+        finally:
+            # Unless the call itself has set the clock.
+            if _now() == call.due < reached:
+                _go(reached, reached)
+
+
+def _now() -> int:
+    return clock.micros(clock.utcnow())
+
+
+def _go(due: int, reached: int) -> None:
+    """Set the clock to `due`; on the monotonic one time passes beyond `reached`."""
+    movable().step((min(due, reached) - _now()) * clock.MICROSECOND)
+    if due > reached:
+        movable().advance((due - reached) * clock.MICROSECOND)
+
+
+def _synchronize() -> None:
+    """Begin a new transaction in this thread, unless that would lose something."""
+    if not transaction.get()._resources:
+        transaction.begin()
