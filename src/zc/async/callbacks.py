@@ -187,3 +187,24 @@ def unfinished(callbacks: Any) -> bool:
             if unfinished(callback.callbacks):
                 return True
     return False
+
+
+def has_ended(callback: Any) -> bool:
+    """Tell whether nobody need perform `callback` any further.
+
+    One that waits for other jobs is completed by them.
+    """
+    return callback.status == COMPLETED or callback.waiting
+
+
+def all_ended(callbacks: Any) -> bool:
+    """Tell whether all that a result has chosen have ended.  Chooses nothing."""
+    return all(map(_has_chosen_and_ended, callbacks))
+
+
+def _has_chosen_and_ended(callback: Any) -> bool:
+    if not ICallbackProxy.providedBy(callback):
+        return has_ended(callback)
+    if callback.job is not None:
+        return has_ended(callback.job)
+    return callback.status == COMPLETED and all_ended(callback.callbacks)

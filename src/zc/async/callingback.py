@@ -3,14 +3,17 @@
 """How the callbacks of a job are performed, once or again, each with its commits.
 
 The job's result is committed before.  Callbacks may be added meanwhile, so after
-each round the list is looked at again, and the commit that completes the job
+each one the list is looked at again, and the commit that completes the job
 conflicts with an addition that it has not seen.
+
+A job is completed when each callback has ended, or waits for other jobs.  One that
+awaits a value holds it in CALLBACKS, so that it is resumed should the process die.
 """
 
 from typing import Any
 
 from . import clock, transactions
-from .callbacks import due_callbacks
+from .callbacks import all_ended, due_callbacks, has_ended, unfinished
 from .errors import ReassignedError
 from .interfaces import ACTIVE, CALLBACKS, COMPLETED, NEW
 from .performance import Performance, manager_of
@@ -19,45 +22,105 @@ from .performance import Performance, manager_of
 def perform_callbacks(job: Any, tell_agent: bool = True) -> None:
     """Perform the callbacks of `job` that have not been begun; complete it.
 
-    Looks again after each round, since callbacks may be added meanwhile.  A job
-    one of whose callbacks was postponed stays in CALLBACKS: a job in the queue
-    will resume it.
+    A job that only lacks postponed callbacks stays in CALLBACKS and waits for
+    them.  ReassignedError when another thread has taken over.
     """
-    manager = manager_of(job)
-    begun: list = []
+    transactions.until_settled(_Callbacks(job, tell_agent).step)
 
-    def settle_some() -> bool:
-        manager.begin()
+
+class _Callbacks:
+    """The callbacks of one job on their way, in one thread."""
+
+    def __init__(self, job: Any, tell_agent: bool):
+        self.job = job
+        self.tell_agent = tell_agent
+        self.manager = manager_of(job)
+        self._begun: list = []
+        self._found: list | None = None
+        self._conflicts = 0
+
+    def step(self) -> bool:
+        """Perform the next callback; True when there is none."""
+        self.manager.begin()
         try:
-            due = [one for one in _due(job) if one not in begun]
-            for callback in due:
-                perform_callback(callback, job.result)
-            begun.extend(due)
-            return not due and _completed(job, manager, tell_agent)
+            callback = self._begin_next()
+            self.manager.commit()
         except BaseException as error:
-            manager.abort()
-            if transactions.is_transient(error):
-                return False  # somebody added a callback: look again
-            raise
+            self.manager.abort()
+            self._conflicts += 1
+            transient = transactions.is_transient(error)
+            if not transient or self._conflicts == transactions.TRIES:
+                raise
+            return False  # most likely somebody added a callback: look again
+        if callback is None:
+            return True
+        self._conflicts = 0
+        self._begun.append(callback)
+        Performance(callback).begun((self.job.result,))
+        return False
 
-    transactions.until_settled(settle_some)
+    def _begin_next(self) -> Any:
+        job = self.job
+        if job.status not in (CALLBACKS, COMPLETED):
+            raise ReassignedError(f"the callbacks of {job!r} are not due", job=job)
+        callbacks = list(due_callbacks(job.callbacks, job.result))
+        self._check_alone(callbacks)
+        for callback in callbacks:
+            if callback.status == NEW and not callback._postponed:
+                callback._begin(clock.micros(clock.utcnow()))
+                return callback
+        if job.status == CALLBACKS:
+            self._complete(callbacks)
+        return None
+
+    def _check_alone(self, callbacks: list) -> None:
+        """Stop when another thread has begun a callback since we first looked."""
+        active = [one for one in callbacks if one.status == ACTIVE and not one.waiting]
+        if self._found is None:
+            self._found = active
+        known = [*self._found, *self._begun]
+        if self.job.status == CALLBACKS and any(one not in known for one in active):
+            raise ReassignedError(
+                f"the callbacks of {self.job!r} are performed elsewhere now",
+                job=self.job,
+            )
+
+    def _complete(self, callbacks: list) -> None:
+        missing = [one for one in callbacks if not has_ended(one)]
+        if not missing:
+            complete(self.job, self.tell_agent)
+        elif not self.job._postponed and all(one._postponed for one in missing):
+            # Whoever ends one of them must see this, or we must see its end.
+            for callback in missing:
+                transactions.read_current(callback)
+            self.job._postponed = True
 
 
-def _due(job: Any) -> list:
-    if job.status not in (CALLBACKS, COMPLETED):
-        raise ReassignedError(f"the callbacks of {job!r} are not due", job=job)
-    callbacks = due_callbacks(job.callbacks, job.result)
-    return [callback for callback in callbacks if callback.status == NEW]
+def complete(job: Any, tell_agent: bool) -> None:
+    """Note that the callbacks of `job` have been performed.  Does not commit."""
+    job._complete()
+    agent = None if job.is_callback or not tell_agent else job.agent
+    if agent is not None:
+        agent.jobCompleted(job)
 
 
-def _completed(job: Any, manager: Any, tell_agent: bool) -> bool:
-    if job.status == CALLBACKS and not job._postponed:
-        job._complete()
-        agent = job.agent if tell_agent else None
-        if agent is not None:
-            agent.jobCompleted(job)
-    manager.commit()
-    return True
+def finish_caller(callback: Any) -> None:
+    """Complete the caller of a callback that came to its result late; commits.
+
+    Does nothing when it lacks others: whoever performs those will complete it.
+    """
+    caller = callback.caller
+    manager = manager_of(callback)
+
+    def finish() -> bool:
+        if caller.status != CALLBACKS or not all_ended(caller.callbacks):
+            return False
+        complete(caller, tell_agent=True)
+        return True
+
+    if transactions.attempt(finish, f"completion of {caller!r}", manager):
+        if caller.is_callback:
+            finish_caller(caller)
 
 
 def perform_callback(callback: Any, result: Any) -> None:
@@ -82,12 +145,31 @@ def retry_as_callback(callback: Any, result: Any) -> None:
 
 def resume_callbacks(job: Any) -> None:
     """See `IJob.resumeCallbacks`."""
-    if job._postponed:
-        job._postponed = False
-        manager_of(job).commit()
     for callback in list(due_callbacks(job.callbacks, job.result)):
-        if callback.status == ACTIVE and not callback.waiting:
-            callback.handleCallbackInterrupt(job)
-        elif callback.status == CALLBACKS and not callback.waiting:
-            callback.resumeCallbacks()
+        _resume(callback, job)
     perform_callbacks(job)
+
+
+def _resume(callback: Any, caller: Any) -> None:
+    """Go on with a callback that a process left behind."""
+    if callback.waiting:
+        return
+    if callback.status == ACTIVE:
+        callback.handleCallbackInterrupt(caller)
+    elif callback.status == CALLBACKS or unfinished(callback.callbacks):
+        if callback.status != NEW:
+            callback.resumeCallbacks()
+
+
+def perform_postponed(callback: Any) -> None:
+    """Perform a callback whose policy had asked for a later time; commits.
+
+    May be called again after an interruption.
+    """
+    caller = callback.caller
+    if callback.status == NEW:
+        perform_callback(callback, caller.result)
+    else:
+        _resume(callback, caller)
+    if caller.status == CALLBACKS and caller._postponed:
+        perform_callbacks(caller)

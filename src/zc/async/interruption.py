@@ -14,7 +14,7 @@ from .errors import AbortedError, BadStatusError, QuarantinedError
 from .failure import sanitize
 from .interfaces import ACTIVE
 from .performance import Performance
-from .retry import ask
+from .retry import ask, lies_ahead
 from .utils import tracelog
 
 #: After how many deaths of the process in a row a job is not tried again.
@@ -35,12 +35,15 @@ def note_interruption(job: Any, died: bool = True) -> AbortedError | None:
             return _quarantine(job)
     answer = ask(job.getRetryPolicy, "interrupted", job)
     if answer is False or job.queue is None:
-        return AbortedError(
-            f"interrupted {job.interruptions} times, and not retried", job=job
-        )
+        return _not_retried(job)
     tracelog.warning("%r was interrupted; retrying (%s)", job, answer)
     job.queue.reschedule(job, answer)
     return None
+
+
+def _not_retried(job: Any) -> AbortedError:
+    times = "once" if job.interruptions == 1 else f"{job.interruptions} times"
+    return AbortedError(f"interrupted {times}, and not retried", job=job)
 
 
 def _quarantine(job: Any) -> QuarantinedError:
@@ -55,6 +58,7 @@ def _quarantine(job: Any) -> QuarantinedError:
 def handle_interrupt(job: Any) -> None:
     """See `IJob.handleInterrupt`."""
     _require_active(job)
+    job._leave_agent()
     error = note_interruption(job)
     if error is None:
         Performance(job).manager.commit()
@@ -69,11 +73,17 @@ def handle_callback_interrupt(job: Any, caller: Any) -> None:
     job.deaths += 1
     if job.deaths >= MAX_DEATHS:
         Performance(job).end(sanitize(_quarantine(job)))
-    elif ask(job.getRetryPolicy, "interrupted", job) is False:
-        Performance(job).end(sanitize(AbortedError("interrupted", job=job)))
-    else:
-        tracelog.warning("callback %r was interrupted; retrying", job)
+        return
+    answer = ask(job.getRetryPolicy, "interrupted", job)
+    if answer is False:
+        Performance(job).end(sanitize(_not_retried(job)))
+        return
+    tracelog.warning("callback %r was interrupted; retrying (%s)", job, answer)
+    if job.queue is None or not lies_ahead(answer):
         retry_as_callback(job, caller.result)
+    else:
+        job._postpone(answer)
+        Performance(job).manager.commit()
 
 
 def _require_active(job: Any) -> None:

@@ -18,7 +18,13 @@ from zope.interface import implementer
 from . import callables, clock, status
 from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
 from .callbacks import CallbackProxy, prepared
-from .callingback import add_to_settled, perform_callbacks, resume_callbacks
+from .callingback import (
+    add_to_settled,
+    finish_caller,
+    perform_callbacks,
+    perform_postponed,
+    resume_callbacks,
+)
 from .compact import Compact, OwnedDict, OwnedList
 from .companion import Companion
 from .errors import AbortedError, BadStatusError, UnknownQuotaError, UnpicklableError
@@ -31,6 +37,7 @@ from .interfaces import (
     NEW,
     PENDING,
     IAgent,
+    ICallbackProxy,
     IJob,
     IQueue,
     IRetryPolicy,
@@ -64,7 +71,7 @@ class Job(Waiting, Compact):
         "_status", "_parent", "_companion", "_target", "_args", "_kwargs",
         "_result", "_begin_after", "_begin_by", "_quota_names", "_assigner",
         "_active_start", "_active_end", "_callbacks_end", "_first_active",
-        "_attempts", "interruptions", "deaths", "_awaited", "_missing",
+        "_attempts", "interruptions", "deaths", "_awaited", "_awaits",
         "_postponed", "failure_log_level", "retry_policy_factory", "retry_data",
         "alone", "stop_requested",
     )  # fmt: skip
@@ -183,6 +190,12 @@ class Job(Waiting, Compact):
 
     def tearDown(self, info: Any) -> None:
         """See `IJob`."""
+
+    def surroundings(self) -> Any:
+        """See `IJob`."""
+        cls = type(self)
+        plain = cls.setUp is Job.setUp and cls.tearDown is Job.tearDown
+        return () if plain else None
 
     # Where it is, and its status.
 
@@ -307,11 +320,21 @@ class Job(Waiting, Compact):
 
     @property
     def is_callback(self) -> bool:
-        """Whether another job is to perform this one."""
+        """Whether another job is to perform this one, with its result."""
         parent = self._parent
-        return parent is not None and not (
-            IQueue.providedBy(parent) or IAgent.providedBy(parent)
-        )
+        if parent is None or IQueue.providedBy(parent) or IAgent.providedBy(parent):
+            return False
+        # The parent of a job that has expired calls its `fail`.
+        target = getattr(parent, "_target", None)
+        return not (isinstance(target, tuple) and target[0] is self)
+
+    @property
+    def caller(self) -> Any:
+        """The job that performs this callback, proxies left out."""
+        caller = self._parent
+        while ICallbackProxy.providedBy(caller):
+            caller = caller.parent
+        return caller
 
     def effective_failure_log_level(self) -> int:
         """The level at which a failure of this job is logged."""
@@ -355,7 +378,15 @@ class Job(Waiting, Compact):
                 self._first_active = before
         self._active_start = now
         self._attempts += 1
+        self._forget_waiting()
+        self._forget_postponement()
         return now
+
+    def _disown(self) -> int | None:
+        """Have whoever performs this job now find that it is not theirs any more."""
+        if self._active_start is not None:
+            self._active_start += 1
+        return self._active_start
 
     def _unbegin(self) -> None:
         """Undo `_begin` for an attempt that no thread has taken up."""
@@ -375,12 +406,38 @@ class Job(Waiting, Compact):
             self._step(COMPLETED)
         if self._callbacks_end is None:
             self._callbacks_end = clock.micros(clock.utcnow())
-        if self._postponed:
-            self._postponed = False
+        self._forget_postponement()
 
     def _take_back(self) -> None:
         """Undo `_begin`: the job is to be performed again, later."""
         self._step(NEW)
+
+    def _postpone(self, when: Any, tell_agent: bool = False) -> None:
+        """Have this ACTIVE job performed again at `when`, by way of its queue.
+
+        A callback belongs to its caller, so a job of its own performs it.
+        """
+        self.deaths = 0
+        self._forget_waiting()
+        if self.is_callback:
+            self._take_back()
+            self._postponed = True
+            self.queue.put_later(self._internal(self._perform_postponed), when)
+            return
+        if tell_agent:
+            self._leave_agent()
+        self.queue.reschedule(self, when)
+
+    def _leave_agent(self) -> None:
+        agent = self._parent
+        if IAgent.providedBy(agent) and self in agent:
+            agent.remove(self)
+
+    def _internal(self, method: Callable) -> "Job":
+        """A job of the machinery's own, which nothing but the database can stop."""
+        job = Job(method)
+        job.retry_policy_factory = RetryCommonForever
+        return job
 
     # Callbacks and ends.
 
@@ -423,7 +480,7 @@ class Job(Waiting, Compact):
         if self._status == COMPLETED:
             add_to_settled(self, callback)
 
-    def fail(self, e: BaseException | type | None = None) -> Any:
+    def fail(self, e: BaseException | type | None = None) -> None:
         """See `IJob`."""
         allowed = (NEW, PENDING, ASSIGNED, ACTIVE)
         if self._status not in allowed:
@@ -435,7 +492,7 @@ class Job(Waiting, Compact):
             )
         if self._status == PENDING and IQueue.providedBy(self._parent):
             self._parent.withdraw(self)
-        return Performance(self).end(_failure_of(e))
+        Performance(self).end(_failure_of(e))
 
     def resumeCallbacks(self) -> None:
         """See `IJob`."""
@@ -449,6 +506,12 @@ class Job(Waiting, Compact):
 
     def _perform_callbacks(self, tell_agent: bool = True) -> None:
         perform_callbacks(self, tell_agent)
+
+    def _perform_postponed(self) -> None:
+        perform_postponed(self)
+
+    def _finish_caller(self) -> None:
+        finish_caller(self)
 
     def handleInterrupt(self) -> None:
         """See `IJob`."""

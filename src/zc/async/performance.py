@@ -23,10 +23,12 @@ interrupted) or CALLBACKS (its callbacks are resumed).
 
 import asyncio
 import inspect
+import time
 from typing import Any
 
 import transaction
 from twisted.internet.defer import Deferred
+from ZODB.utils import u64
 
 from . import clock, failure, transactions
 from .callbacks import unfinished
@@ -69,7 +71,10 @@ class Performance:
         self._policy: Any = None
         self._extra_attempts = 0
         self._info: Any = None
+        self._set_up = False
+        self._also_settled: list = []
         self._fresh = False
+        self.seconds = 0.0  # how long the last call took
 
     # Entrances.
 
@@ -102,16 +107,18 @@ class Performance:
 
     def with_value(self, value: Any) -> None:
         """Settle an ACTIVE job with a value that was waited for."""
-        self._given = failure.sanitize(value) if failure.is_failure(value) else value
+        self._given = value
         self.begun()
+        if self.job.is_callback:
+            self.job._finish_caller()
 
-    def end(self, result: Any) -> Any:
+    def end(self, result: Any) -> None:
         """Settle the job with `result` in the caller's transaction, and commit."""
-        self.token = self.job._active_start
-        self.job._settle(result, expect_callbacks=True)
+        job = self.job
+        job._settle(result, expect_callbacks=True)
+        self.token = job._disown()
         self.manager.commit()
         self._finish()
-        return result
 
     # One attempt.
 
@@ -120,42 +127,62 @@ class Performance:
         if not self._fresh:
             self.manager.begin()
         self._fresh = False
-        if not self._check_own():
+        if self._is_done():
             return self._finish()
-        called = self._given is _NOT_CALLED
-        try:
-            try:
-                value = self._call() if called else self._given
-            except BaseException as error:
-                self._let_through(error)
-                return self._failed("jobError")
-            return self._succeeded(value)
-        finally:
-            if called:
-                self._tear_down()
+        failed = self._try()
+        return self._finish() if failed is None else self._failed(*failed)
 
-    def _check_own(self) -> bool:
-        """Whether the job is still ours to perform; False when it is settled.
+    def _is_done(self) -> bool:
+        """Whether the commit of an attempt arrived; then its answer was lost.
 
-        Settled by us, that is: the commit arrived, only its answer was lost.
+        ReassignedError when the job is not ours any more.
         """
         job = self.job
         status = job.status
         mine = job._active_start == self.token and job.parent is self.parent
         if not mine or status not in (ACTIVE, CALLBACKS, COMPLETED):
             raise ReassignedError(f"{job!r} belongs to somebody else now", job=job)
-        return status == ACTIVE
+        if status == ACTIVE:
+            return job.waiting or (job._awaits and self._given is _NOT_CALLED)
+        return True
+
+    def _try(self) -> tuple[str, Any] | None:
+        """Call and commit, or abort.
+
+        Returns what to ask the policy, and the failure; None after a commit.
+        """
+        outer = local.surroundings
+        self._also_settled = []
+        local.surroundings = outer._replace(
+            job=self.job, also_settled=self._also_settled
+        )
+        question = "jobError"
+        try:
+            self.value = self._call()
+            question = "commitError"
+            self._commit()
+            return None
+        except BaseException as error:
+            problem = failure.current()
+            self._also_settled = []
+            self.manager.abort()
+            if self._is_for_the_thread(error):
+                raise
+            return question, problem
+        finally:
+            self._tear_down()
+            local.surroundings = outer
 
     def _call(self) -> Any:
-        job, outer = self.job, local.surroundings
-        local.surroundings = outer._replace(job=job)
+        if self._given is not _NOT_CALLED:
+            return self._given
+        job = self.job
+        self._get_policy()  # one that cannot be made fails before the call
         self._info = None
-        try:
-            self._info = job.setUp()
-            kwargs = {**dict(job._kwargs), **self.kwargs}
-            return self._run_coroutine(job.callable(*job._args, *self.args, **kwargs))
-        finally:
-            local.surroundings = outer
+        self._set_up = True
+        self._info = job.setUp()
+        kwargs = {**dict(job._kwargs), **self.kwargs}
+        return self._run_coroutine(job.callable(*job._args, *self.args, **kwargs))
 
     def _run_coroutine(self, value: Any) -> Any:
         # Without a dispatcher there is no loop but one of our own.
@@ -163,61 +190,48 @@ class Performance:
             return asyncio.run(value)
         return value
 
-    def _tear_down(self) -> None:
-        try:
-            self.job.tearDown(self._info)
-        except Exception:
-            log.critical("tearDown of %r failed", self.job, exc_info=True)
-
-    def _let_through(self, error: BaseException) -> None:
-        """Raise what asks this thread to end, when the thread is not a worker's."""
-        if not self.observer.is_worker and isinstance(
-            error, (SystemExit, KeyboardInterrupt)
-        ):
-            self.manager.abort()
-            raise error
-
-    def _succeeded(self, value: Any) -> bool:
-        self.value = value
-        try:
-            awaited = self._accept(value)
-            self._remember()
-            self.manager.commit()
-        except BaseException as error:
-            self._let_through(error)
-            return self._failed("commitError")
-        if awaited:
-            self.observer.awaiting(self.job, value)
-            return True
-        return self._finish()
-
-    def _accept(self, value: Any) -> bool:
-        """Store the result; True when it is still to come from an awaitable."""
+    def _commit(self) -> None:
+        """Commit with the result, or with what it will come from."""
+        job, value = self.job, self.value
         if isinstance(value, Deferred) or inspect.isawaitable(value):
-            self.job._p_changed = True  # so that the commit meets the fence
-            return True
-        if failure.is_failure(value):
-            value = self.value = failure.sanitize(value)
-        # By hand the two steps of release 1.0 can be seen; a worker needs one.
-        self.job._accept(value, expect_callbacks=self.two_steps)
-        return False
+            job._awaits = True
+        else:
+            if failure.is_failure(value):
+                value = self.value = failure.sanitize(value)
+            # By hand the two steps of release 1.0 can be seen; a worker needs one.
+            job._accept(value, expect_callbacks=self.two_steps)
+        self._remember()
+        self.manager.commit()
 
     def _remember(self) -> None:
         if self._extra_attempts:
             self.job._attempts += self._extra_attempts
-        if self._policy is None:
-            self._policy = self.job.getRetryPolicy()
-        self._policy.updateData(self._data_cache)
+        self._get_policy().updateData(self._data_cache)
+
+    def _tear_down(self) -> None:
+        if not self._set_up:
+            return
+        self._set_up = False
+        try:
+            self.job.tearDown(self._info)
+        except BaseException as error:
+            if self._is_for_the_thread(error):
+                raise
+            log.critical("tearDown of %r failed", self.job, exc_info=True)
+
+    def _is_for_the_thread(self, error: BaseException) -> bool:
+        """Whether `error` asks the thread to end, and the thread is no worker."""
+        stops = isinstance(error, (SystemExit, KeyboardInterrupt))
+        return stops and not self.observer.is_worker
 
     # After an error.
 
-    def _failed(self, question: str) -> bool:
+    def _failed(self, question: str, problem: Any) -> bool:
         """Ask the policy; whether the job is done with."""
-        problem = failure.current()
-        self.manager.abort()
         self.manager.begin()
-        if not self._check_own():
+        if self._is_done():
             return self._finish()
+        _discard(self.value)
         answer = ask(self._get_policy, question, self.job, problem, self._data_cache)
         if answer is True:
             self._extra_attempts += 1
@@ -236,7 +250,7 @@ class Performance:
         self.value = problem
 
         def store() -> None:
-            if self._check_own():
+            if not self._is_done():
                 self.job._settle(problem, expect_callbacks=self.two_steps)
                 self._remember_if_possible()
 
@@ -254,9 +268,9 @@ class Performance:
         self.value = None
 
         def reschedule() -> None:
-            if self._check_own():
+            if not self._is_done():
                 self._remember_if_possible()
-                postpone(self.job, when)
+                self.job._postpone(when, self.tell_agent)
 
         transactions.attempt(reschedule, f"retry of {self.job!r}", self.manager)
         self.observer.retrying(self.job, problem, when)
@@ -266,11 +280,20 @@ class Performance:
 
     def _finish(self) -> bool:
         job = self.job
-        if job.status in (CALLBACKS, COMPLETED):
+        for other in self._also_settled:
+            self.observer.settled(other)
+        if job._awaits:
+            self.observer.awaiting(job, self.value)
+        elif job.status in (CALLBACKS, COMPLETED):
             self.observer.settled(job)
             if job.status == CALLBACKS or unfinished(job.callbacks):
                 job._perform_callbacks(self.tell_agent)
         return True
+
+
+def _discard(value: Any) -> None:
+    if inspect.iscoroutine(value):
+        value.close()  # it was never begun; this keeps Python from complaining
 
 
 class _ByHand(Observer):
@@ -278,7 +301,11 @@ class _ByHand(Observer):
 
     def awaiting(self, job: Any, awaited: Any) -> None:
         """`job` is ACTIVE and committed; its result comes from `awaited`."""
-        db, oid, token = job._p_jar.db(), job._p_oid, job._active_start
+        token, jar = job._active_start, job._p_jar
+        if jar is None:
+            as_deferred(awaited).addBoth(Performance(job, token=token).with_value)
+            return
+        db, oid = jar.db(), job._p_oid
 
         def resume(value: Any) -> None:
             settle_elsewhere(db, oid, token, value)
@@ -290,24 +317,35 @@ BY_HAND = _ByHand()
 
 
 def as_deferred(awaited: Any) -> Deferred:
-    """A Deferred of an awaitable."""
+    """A Deferred of anything that can be awaited."""
     if isinstance(awaited, Deferred):
         return awaited
-    return Deferred.fromCoroutine(awaited)
+    if asyncio.isfuture(awaited):
+        return Deferred.fromFuture(awaited)
+    return Deferred.fromCoroutine(_wait_for(awaited))
+
+
+async def _wait_for(awaited: Any) -> Any:
+    return await awaited
 
 
 def settle_elsewhere(db: Any, oid: bytes, token: int, value: Any) -> None:
-    """Give the job `oid` of `db` its result, in a connection of its own."""
+    """Give the job `oid` of `db` its result, in a connection of its own.
+
+    Commits, and never raises: who fired the Deferred could do nothing about it.
+    """
     manager = transaction.TransactionManager()
-    connection = db.open(transaction_manager=manager)
     try:
-        job = connection.get(oid)
-        Performance(job, token=token).with_value(value)
+        connection = db.open(transaction_manager=manager)
+        try:
+            Performance(connection.get(oid), token=token).with_value(value)
+        finally:
+            manager.abort()
+            connection.close()
     except ReassignedError as error:
         tracelog.warning("a late result is discarded: %s", error)
-    finally:
-        manager.abort()
-        connection.close()
+    except Exception:
+        log.exception("the result of job %d got lost", u64(oid))
 
 
 def manager_of(job: Any) -> Any:
@@ -318,22 +356,3 @@ def manager_of(job: Any) -> Any:
             return jar.transaction_manager
         job = getattr(job, "parent", None)  # a callback that was just added
     return transaction.manager
-
-
-def postpone(job: Any, when: Any) -> None:
-    """Have an ACTIVE job performed again at `when`.  Does not commit.
-
-    A callback is performed again by a job that resumes its caller's callbacks,
-    since it belongs to the caller and not to a queue.
-    """
-    job.deaths = 0
-    if not job.is_callback:
-        job.queue.reschedule(job, when)
-        return
-    caller = job.parent
-    while not hasattr(caller, "resumeCallbacks"):
-        caller = caller.parent  # a proxy
-    job._take_back()
-    if caller.status == CALLBACKS:
-        caller._postponed = True
-    caller.queue.put_later(caller.resumeCallbacks, when)

@@ -12,12 +12,15 @@ import random
 from collections.abc import Callable
 from typing import Any
 
+import zope.component
+import zope.interface
 from zope.component import adapter
 from zope.interface import implementer
 
+from . import clock
 from .interfaces import IJob, IRetryPolicy
 from .transactions import is_lost_connection, is_transient
-from .utils import log
+from .utils import as_utc, log
 
 Answer = bool | datetime.timedelta | datetime.datetime
 
@@ -25,22 +28,62 @@ _SECOND = datetime.timedelta(seconds=1)
 NOW = datetime.timedelta()
 
 
-def ask(make_policy: Callable, question: str, job: Any, *args: Any) -> Any:
-    """The answer of a policy, False when it raises or answers nonsense."""
+def ask(make_policy: Callable, question: str, job: Any, *args: Any) -> Answer:
+    """The answer of a policy; False when it raises or answers nonsense.
+
+    A datetime is returned in UTC.
+    """
     try:
-        answer = getattr(make_policy(), question)(*args)
-        if answer is None or isinstance(answer, bool):
-            return bool(answer)
-        if hasattr(answer, "tzinfo") or hasattr(answer, "total_seconds"):
-            return answer
-        raise TypeError(f"found {answer!r}, expected a bool, timedelta or datetime")
-    except Exception:
+        return _understood(getattr(make_policy(), question)(*args))
+    except BaseException:
+        # Neither it nor the SystemExit that it raised may end the thread.
         log.exception("the retry policy of %r failed in %s", job, question)
         return False
 
 
+def _understood(answer: Any) -> Answer:
+    if answer is None or isinstance(answer, bool):
+        return bool(answer)
+    if isinstance(answer, datetime.datetime):
+        return as_utc(answer)
+    if isinstance(answer, datetime.timedelta):
+        clock.utcnow() + answer  # OverflowError
+        return answer
+    raise TypeError(f"found {answer!r}, expected a bool, timedelta or datetime")
+
+
+def lies_ahead(answer: Answer) -> bool:
+    """Whether a policy that does not give up asks for a time that is to come."""
+    if isinstance(answer, datetime.datetime):
+        return answer > clock.utcnow()
+    return isinstance(answer, datetime.timedelta) and answer > NOW
+
+
+def may_repeat(job: Any) -> bool:
+    """Whether the policy of `job` allows that an attempt without effect is repeated.
+
+    Asks the factory, without making a policy: its `may_repeat`.
+    """
+    factory = job.retry_policy_factory
+    if factory is None or isinstance(factory, str):
+        registry = zope.component.getSiteManager().adapters
+        factory = registry.lookup1(
+            zope.interface.providedBy(job), IRetryPolicy, factory or ""
+        )
+        if factory is None:
+            return job.retry_policy_factory is None  # the default
+    factory = getattr(factory, "func", factory)  # functools.partial
+    return getattr(factory, "may_repeat", False)
+
+
 class _Policy:
-    """What the policies share: the job, and data that is stored with it."""
+    """What the policies share: the job, and data that is stored with it.
+
+    `may_repeat` says whether an attempt that left no trace in the database may
+    be repeated without asking.
+    """
+
+    may_repeat = False
 
     def __init__(self, job: Any):
         self.parent = job
@@ -86,6 +129,7 @@ class RetryCommonFourTimes(_Policy):
     of the queue.  Anything else is final.
     """
 
+    may_repeat = True
     max_attempts = 5
     max_interruptions = 9
     wait_increment, max_wait = 5 * _SECOND, 60 * _SECOND

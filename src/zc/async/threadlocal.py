@@ -18,11 +18,16 @@ _MISSING = object()
 
 
 class Surroundings(NamedTuple):
-    """What is set around a job: see the getters of `local`."""
+    """What is set around a job: see the getters of `local`.
+
+    `also_settled` gathers other jobs that get their results in the transaction of
+    this one.
+    """
 
     job: Any = None
     dispatcher: Any = None
     observer: Any = None
+    also_settled: Any = None
 
 
 NOWHERE = Surroundings()

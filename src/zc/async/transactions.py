@@ -84,6 +84,18 @@ def attempt(
     raise AssertionError("unreachable")
 
 
+def read_current(obj: Persistent) -> None:
+    """Have the commit of this transaction fail if `obj` has been changed by then.
+
+    Counts only in a transaction that changes something.
+    """
+    jar = obj._p_jar
+    if jar is not None and obj._p_oid is not None:
+        if obj._p_changed is None:
+            obj._p_activate()
+        jar.readCurrent(obj)
+
+
 def until_settled(attempt_once: Callable[[], bool]) -> None:
     """Call `attempt_once` until it is true: one attempt at a job each time.
 
