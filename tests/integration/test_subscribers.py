@@ -187,6 +187,21 @@ def test_queues_can_be_in_another_database(two):
     assert queue[0]._p_jar.db() is other
 
 
+def test_databases_may_be_named_after_they_were_opened():
+    """As release 1.0 showed: their pooled connections know them by former names."""
+    configure.base()
+    main, other = DB(DemoStorage()), DB(DemoStorage())
+    main.databases = other.databases = {"": main, "async": other}
+    main.database_name, other.database_name = "", "async"
+    multidb_queue_installer(opened(main))
+    root = root_of(main)
+    assert list(root[KEY]) == [""]
+    assert root[KEY]._p_jar.db() is other
+    transaction.abort()
+    main.close()
+    other.close()
+
+
 def test_queues_of_the_other_database_are_found_by_a_new_main_one(two):
     main, other = two
     multidb_queue_installer(opened(main))

@@ -92,7 +92,11 @@ class QueueInstaller:
 
     def _mapping(self, connection: Any) -> Queues:
         if self.db_name is not None:
-            connection = connection.get_connection(self.db_name)
+            other = connection.get_connection(self.db_name)
+            # A database renamed after it was opened has connections that do not
+            # know; without this they are never found again.
+            connection.connections.setdefault(self.db_name, other)
+            connection = other
             present = connection.root().get(KEY)
             if present is not None:  # the main database is new, this one is not
                 return present
