@@ -43,7 +43,7 @@ QUOTA = "index"
 #: How many batches are on their way at once.  The queue stays short, however many
 #: files there are, and updates need not wait until the last file is read.
 BATCHES_AT_ONCE = 4
-SMALLEST_BATCH, LARGEST_BATCH = 10, 128
+SMALLEST_BATCH, LARGEST_BATCH = 10, 100
 
 #: How often work is put again that was given up because processes died under it.
 MOST_ROUNDS = 5
@@ -89,6 +89,7 @@ class Build(Persistent):
     batch_size = LARGEST_BATCH
     read_again = 0
     interrupted = 0
+    different_words = 0
 
     def __init__(self, folders: Sequence[str], limit: int | None = None):
         self.folders = tuple(folders)
@@ -123,7 +124,7 @@ class Build(Persistent):
     def plan(self) -> None:
         """Number the files, and start the first batches."""
         found = [path for folder in self.folders for path in text_files(folder)]
-        self.paths.update(enumerate(found[: self.limit]))
+        self.paths.update(dict(enumerate(found[: self.limit])))
         self.planned = len(self.paths)
         size = self.planned // 40
         self.batch_size = min(max(size, SMALLEST_BATCH), LARGEST_BATCH)
@@ -175,6 +176,7 @@ class Build(Persistent):
         """Something is done.  If it was the last, the build is finished."""
         if self.done == self.planned and self.finished is None:
             self.finished = datetime.datetime.now(datetime.UTC)
+            self.different_words = sum(1 for word in self.index.words())
             self.diary.close(local.getQueue())
             log.info(
                 "index of %s is complete: %d files, %d failures",

@@ -73,8 +73,8 @@ class Place:
             level=logging.INFO,
             format="%(asctime)s %(levelname)s %(name)s %(message)s",
         )
-        # Each success of each job would be there.
-        logging.getLogger("zc.async.trace").setLevel(logging.WARNING)
+        # Each success and each retry of each job would be there.
+        logging.getLogger("zc.async.trace").setLevel(logging.ERROR)
 
     @property
     def size(self) -> int:

@@ -4,6 +4,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import islice
 from typing import Any
 
 from .folder import relative
@@ -31,7 +32,7 @@ def _similar(index: Any, query: str) -> Iterator[str]:
     words: list[str] = []
     prefix = query.strip().casefold()
     while prefix and not words:
-        words = index.beginning(prefix, MOST_WORDS)
+        words = list(islice(index.words(prefix), MOST_WORDS))
         prefix = prefix[:-1] if len(prefix) > 3 else ""
     if words:
         yield f"  there are: {', '.join(words)}"

@@ -16,7 +16,7 @@ def summary(build: Any, database_size: int) -> Iterator[str]:
     """The lines of the summary of a finished build."""
     index = build.index
     yield f"Indexed {count(index.indexed, 'file')} of {_and(build.folders)}"
-    words = f"{index.all_words:,}, {index.different_words:,} different ones"
+    words = f"{index.all_words:,}, {build.different_words:,} different ones"
     yield _line("words", f"{words}, in {size(index.bytes)}")
     yield _line("failed", count(index.failed, "file"))
     yield _line("read again", count(build.read_again, "time"))

@@ -29,7 +29,7 @@ def start(db: Any, threads: int, size: int) -> Any:
     """
     _resize(db, threads, size)
     zope.component.provideHandler(AgentInstaller("main", size=size, threads=threads))
-    return configure.start(db, agent_size=size)
+    return configure.start(db)
 
 
 def _resize(db: Any, threads: int, size: int) -> None:

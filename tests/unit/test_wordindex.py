@@ -10,7 +10,7 @@ import pytest
 
 from examples.wordindex import texts
 from examples.wordindex.folder import printable, relative, text_files
-from examples.wordindex.index import FEW, Index, Text
+from examples.wordindex.index import Index, Text
 from examples.wordindex.options import parse
 from examples.wordindex.place import Place, default_place
 from examples.wordindex.progress import (
@@ -194,9 +194,9 @@ def test_a_query_that_nothing_fits_finds_nothing(query):
     assert index_of("red", "green").find(query) == []
 
 
-def test_a_word_of_many_documents_is_found_in_all():
-    index = index_of(*["common"] * (3 * FEW), batch=5)
-    assert len(index.find("common")) == 3 * FEW
+def test_a_word_is_found_in_documents_of_all_batches():
+    index = index_of(*["common"] * 23, batch=5)
+    assert len(index.find("common")) == 23
 
 
 def test_the_content_does_not_depend_on_batches_or_numbers():
@@ -219,13 +219,19 @@ def test_a_document_is_not_added_twice():
 
 def test_words_are_counted():
     index = index_of("red red green", "green")
-    assert (index.different_words, index.all_words, index.bytes) == (2, 4, 18)
+    assert (index.indexed, index.all_words, index.bytes) == (2, 4, 18)
+
+
+def test_words_are_listed_in_order_and_once():
+    index = index_of("job key", "jobs key", batch=1)
+    assert list(index.words()) == ["job", "jobs", "key"]
 
 
 def test_words_with_a_prefix_are_listed():
-    index = index_of("job jobs joke key")
-    assert index.beginning("jo", 2) == ["job", "jobs"]
-    assert index.beginning("k", 9) == ["key"]
+    index = index_of("jam job jobs joke key")
+    assert list(index.words("job")) == ["job", "jobs"]
+    assert list(index.words("k")) == ["key"]
+    assert list(index.words("z")) == []
 
 
 # What people see
