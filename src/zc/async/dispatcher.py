@@ -20,6 +20,7 @@ import zope.component
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 
 from . import clock, instanceuuid
+from .durations import Durations
 from .interfaces import IUUID
 from .loops import Loops
 from .performer import Ticket
@@ -77,6 +78,7 @@ class Dispatcher:
         self.grace = grace
         self.UUID = _uuid(uuid)
         self.records = Records(jobs_size, polls_size)
+        self.durations = Durations()
         self.activated: datetime.datetime | None = None
         self.thread: threading.Thread | None = None
         self.loops: Any = None

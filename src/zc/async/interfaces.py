@@ -201,6 +201,10 @@ class IJob(_ICallbackSource):
         "for the adapter with the empty name or, without one, the default."
     )
 
+    alone = Attribute(
+        "True if it must not share a round, that is a transaction, with others."
+    )
+
     def __call__(*args, **kwargs):
         """Perform the job in this thread: *commits*, as described in `performance`.
 
@@ -243,6 +247,13 @@ class IJob(_ICallbackSource):
 
     def tearDown(info):
         """Called after commit or abort of each attempt that called `setUp`."""
+
+    def surroundings():
+        """What `setUp` makes, as a hashable value; None to be performed alone.
+
+        Neighbours in a round whose values are equal share one `setUp` and
+        `tearDown`.  A subclass that overrides these and not this is alone.
+        """
 
 
 class IQuota(Interface):

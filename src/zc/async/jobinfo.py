@@ -29,7 +29,7 @@ class JobInfo:
 
     __slots__ = (
         "agent", "call", "ended", "failed", "id", "poll", "queue", "quota_names",
-        "result", "started", "state", "tally", "thread",
+        "result", "round", "started", "state", "tally", "thread",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +43,9 @@ class JobInfo:
         started: datetime.datetime,
         poll: PollInfo,
         tally: Tally,
+        round: int | None = None,
     ) -> None:
+        self.round = round
         self.id = job_id
         self.queue = queue
         self.agent = agent

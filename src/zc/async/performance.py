@@ -23,7 +23,6 @@ interrupted) or CALLBACKS (its callbacks are resumed).
 
 import asyncio
 import inspect
-import time
 from typing import Any
 
 import transaction
@@ -74,7 +73,6 @@ class Performance:
         self._set_up = False
         self._also_settled: list = []
         self._fresh = False
-        self.seconds = 0.0  # how long the last call took
 
     # Entrances.
 
@@ -192,6 +190,10 @@ class Performance:
 
     def _commit(self) -> None:
         """Commit with the result, or with what it will come from."""
+        self._store()
+        self.manager.commit()
+
+    def _store(self) -> None:
         job, value = self.job, self.value
         if isinstance(value, Deferred) or inspect.isawaitable(value):
             job._awaits = True
@@ -201,7 +203,6 @@ class Performance:
             # By hand the two steps of release 1.0 can be seen; a worker needs one.
             job._accept(value, expect_callbacks=self.two_steps)
         self._remember()
-        self.manager.commit()
 
     def _remember(self) -> None:
         if self._extra_attempts:

@@ -22,8 +22,8 @@ from . import clock
 from .enrolment import Enrolment
 from .holding import Holding
 from .interfaces import KEY
-from .performer import Ticket
-from .pool import Pool
+from .performer import Batch, Ticket
+from .pool import TAKE_OVER, Pool
 from .utils import log, tracelog
 from .wakeup import CommitListener, Signal
 
@@ -111,7 +111,7 @@ class Poller:
         """Give a ticket whose value has come to its pool.  From any thread."""
         for holding in list(self.holdings.values()):
             if (holding.queue_name, holding.agent_name) == ticket.holder:
-                holding.pool.submit([ticket])
+                holding.pool.submit([Batch([ticket], 0, 0.0)])
 
     def _abort(self) -> None:
         try:
@@ -123,6 +123,8 @@ class Poller:
         if any(holding.more for holding in self.holdings.values()):
             return 0.0
         delay = next_poll - time.monotonic()
+        if any([holding.pool.relieve() for holding in self.holdings.values()]):
+            delay = min(delay, TAKE_OVER)
         for queue in self._queues:
             due = queue.next_due()
             if due is not None:
@@ -215,7 +217,9 @@ class Poller:
         holding = self.holdings.get(agent._p_oid)
         if holding is None:
             pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self.signal.hint)
-            holding = Holding(queue, agent, pool, self.manager)
+            holding = Holding(
+                queue, agent, pool, self.manager, self.dispatcher.durations
+            )
         before = holding.pool.size
         holding.resize()
         self.dispatcher.adjust_pool(holding.pool.size - before)

@@ -14,10 +14,13 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from typing import Any
 
-from .performer import Performer, Ticket
+from .performer import Batch, Performer, Ticket
 from .utils import log
 
-Finished = tuple[Ticket, str]
+Outcomes = list[tuple[Ticket, str]]
+
+#: After how many seconds others take over what a round has not begun.
+TAKE_OVER = 1.0
 
 
 class Pool:
@@ -33,10 +36,11 @@ class Pool:
         self.size = 0
         self.hungry = False
         self._freed = freed
-        self._ready: SimpleQueue[Ticket | None] = SimpleQueue()
-        self._finished: deque[Finished] = deque()
+        self._ready: SimpleQueue[Batch | None] = SimpleQueue()
+        self._finished: deque[Outcomes] = deque()
         self._submitted = 0
         self._fetched = 0
+        self._rounds: dict[Performer, tuple[float, Batch]] = {}
         self._threads: list[threading.Thread] = []
 
     # For the poller.
@@ -57,32 +61,45 @@ class Pool:
         self._threads.append(thread)
         thread.start()
 
-    def submit(self, tickets: list[Ticket]) -> None:
-        """Have these performed."""
-        self._submitted += len(tickets)
-        for ticket in tickets:
-            self._ready.put(ticket)
+    def submit(self, batches: list[Batch]) -> None:
+        """Have these performed, each by one thread."""
+        self._submitted += len(batches)
+        for batch in batches:
+            self._ready.put(batch)
 
     def outstanding(self) -> int:
-        """How many tickets are waiting or being worked on."""
+        """How many batches are waiting or being worked on."""
         return self._submitted - self._fetched - len(self._finished)
 
     def starving(self) -> bool:
         """Whether half of the threads have nothing to do."""
         return 2 * self.outstanding() <= self.size
 
-    def take_finished(self) -> list[Finished]:
+    def take_finished(self) -> Outcomes:
         """What was done since the last time, with outcomes."""
-        finished: list[Finished] = []
+        finished: Outcomes = []
         while self._finished:
-            finished.append(self._finished.popleft())
-        self._fetched += len(finished)
+            finished += self._finished.popleft()
+            self._fetched += 1
         return finished
 
-    def give_back(self, finished: list[Finished]) -> None:
+    def give_back(self, finished: Outcomes) -> None:
         """Return what could not be reaped, for the next time."""
-        self._fetched -= len(finished)
-        self._finished.extendleft(reversed(finished))
+        self._fetched -= 1
+        self._finished.appendleft(finished)
+
+    def relieve(self) -> bool:
+        """Have others begin what a round that takes too long has not begun.
+
+        Whether any round is in hand, so that it is worth asking again.
+        """
+        limit = time.monotonic() - TAKE_OVER
+        for performer, (since, batch) in list(self._rounds.items()):
+            round = performer.round
+            if round is not None and since < limit and not batch.chained:
+                taken = round.take_over()
+                self.submit([batch._replace(tickets=[one]) for one in taken])
+        return bool(self._rounds)
 
     @property
     def has_finished(self) -> bool:
@@ -92,16 +109,20 @@ class Pool:
     # The end.
 
     def stop(self) -> list[Ticket]:
-        """Begin no more tickets; return those that were not begun."""
-        unbegun = []
+        """Begin no more batches; return the tickets that were not begun."""
+        unbegun: list[Ticket] = []
         while True:
             try:
-                ticket = self._ready.get_nowait()
+                batch = self._ready.get_nowait()
             except Empty:
                 break
-            if ticket is not None:
-                unbegun.append(ticket)
-        self._submitted -= len(unbegun)
+            if batch is not None:
+                unbegun += batch.tickets
+                self._submitted -= 1
+        for performer in list(self._rounds):
+            round = performer.round
+            if round is not None:
+                unbegun += round.take_over()
         for _ in self._threads:
             self._ready.put(None)
         return unbegun
@@ -119,21 +140,34 @@ class Pool:
         try:
             connection = self.dispatcher.db.open()
             try:
-                self._perform_tickets(connection)
+                self._perform_batches(connection)
             finally:
                 connection.close()
         except Exception:
             log.exception("a worker thread of %s ended", self.name)
 
-    def _perform_tickets(self, connection: Any) -> None:
+    def _perform_batches(self, connection: Any) -> None:
         performer = Performer(self.dispatcher, self.dispatcher.records)
-        ready, finished = self._ready, self._finished
+        ready = self._ready
         while True:
-            ticket = ready.get()
-            if ticket is None:
+            batch = ready.get()
+            if batch is None:
                 return
             if self.hungry and ready.empty():
                 self._freed()
-            finished.append((ticket, performer.perform(ticket, connection)))
+            self._perform(performer, batch, connection)
             if ready.empty():
                 self._freed()
+
+    def _perform(self, performer: Performer, batch: Batch, connection: Any) -> None:
+        """Perform a batch to its end, in as many rounds as it takes."""
+        outcomes: Outcomes = []
+        rest = batch.tickets
+        while rest:
+            batch = batch._replace(tickets=rest)
+            if len(rest) > 1:
+                self._rounds[performer] = time.monotonic(), batch
+            done, rest = performer.perform_batch(batch, connection)
+            self._rounds.pop(performer, None)
+            outcomes += done
+        self._finished.append(outcomes)

@@ -107,10 +107,12 @@ class Records:
         quota_names: Iterable[str],
         thread: int | None,
         now: datetime.datetime,
+        round: int | None = None,
     ) -> None:
         """A thread begins to perform a job; it counts for the current poll.
 
-        `call` is the text that shows the job, `thread` the thread's ident.
+        `call` is the text that shows the job, `thread` the thread's ident, `round`
+        the number of the round that it shares with others.
         """
         call, quota_names = _shortened(call), tuple(quota_names)
         with self._lock:
@@ -123,7 +125,7 @@ class Records:
             self._jobs.start(
                 JobInfo(
                     job_id, queue_name, agent_name, call, quota_names, thread, now,
-                    poll, tally,
+                    poll, tally, round,
                 )
             )  # fmt: skip
 
