@@ -91,6 +91,7 @@ def test_it_can_be_started_again_after_it_was_stopped(db):
 
 def test_started_twice_it_is_the_same(db):
     first = configure.start(db)
+    testing.get_poll(first, 0)
     assert configure.start(db, agent_size=7, queue_names=["", "mail"]) is first
     assert sorted(queues(db)) == ["", "mail"]
     assert perform(queues(db)["mail"]) == 42

@@ -49,7 +49,7 @@ def identity(tmp_path, monkeypatch):
 
 
 @pytest.fixture(autouse=True)
-def clean_up():
+def clean_up(identity):
     before = threading.enumerate()
     handlers = {number: signal.getsignal(number) for number in (2, 15)}
     yield
