@@ -377,7 +377,7 @@ def test_drain_counts_every_transaction_from_put_to_completed(tiny, capsys):
     benchmark = run(capsys, "drain", "--jobs", "20", "--size", "4", "--threads", "2")
     found = medians(benchmark)
     assert found["rate"] > 0
-    assert found["transactions"] > 2
+    assert found["transactions"] > 1
     assert benchmark["details"][0]["put"]["transactions"] == 1
 
 

@@ -14,7 +14,6 @@ EXAMPLES = [
     errors.ReassignedError("gone", job=42),
     errors.QuarantinedError("killed the process", interruptions=3),
     errors.BadStatusError("no", expected=("new-status",)),
-    errors.UnknownQuotaError("catalog"),
     errors.UnpicklableError("cannot store", culprit=7, path="args[0]"),
     errors.UnloadableCallableError("gone", name="app.work"),
     errors.BadIdentityError("uuid.txt", "nonsense"),
@@ -69,7 +68,6 @@ def test_every_error_shares_the_base(error):
     [
         (errors.TimeoutError, errors.AbortedError),
         (errors.QuarantinedError, errors.AbortedError),
-        (errors.UnknownQuotaError, ValueError),
         (errors.UnpicklableError, TypeError),
         (errors.NotInQueueError, LookupError),
     ],
@@ -89,13 +87,6 @@ def test_a_bad_status_carries_job_found_and_expected():
     assert error.job is thing
     assert error.found == "active-status"
     assert error.expected == ("new-status",)
-
-
-def test_an_unknown_quota_has_the_published_arguments():
-    error = errors.UnknownQuotaError("content catalog", job=1, queue=2)
-    assert error.args == ("unknown quota name", "content catalog")
-    assert str(error) == "('unknown quota name', 'content catalog')"
-    assert (error.name, error.job, error.queue) == ("content catalog", 1, 2)
 
 
 def test_the_objects_of_an_error_are_pickled_as_their_repr():

@@ -215,7 +215,8 @@ def test_a_poll_tells_of_its_agents(kept):
 def test_a_later_look_in_the_same_interval_keeps_claims_and_errors(kept):
     poll, error = kept.current, object()
     kept.jobs_claimed(poll, "", "main", [JOB])
-    kept.agent_polled(poll, "", "main", [], 0, 3, error)
+    kept.agent_polled(poll, "", "main", [], 0, 3)
+    kept.agent_failed(poll, "", "main", error)
     kept.agent_polled(poll, "", "main", [JOB], 1, 5)
     assert poll[""]["main"] == {
         "active jobs": [JOB],
@@ -368,6 +369,8 @@ class CountingLock:
     [
         ("begin_poll", (START,)),
         ("agent_polled", (polls.PollInfo(START), "", "main", [], 0, 3)),
+        ("agent_failed", (polls.PollInfo(START), "", "main", None)),
+        ("queue_polled", (polls.PollInfo(START), "")),
         ("jobs_claimed", (polls.PollInfo(START), "", "main", [])),
         ("copied", (polls.PollInfo(START),)),
         ("job_started", (JOB, "", "main", "call", (), 1, AWARE)),

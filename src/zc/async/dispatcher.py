@@ -13,6 +13,7 @@ the thread that lets time pass, and only then.
 import asyncio
 import datetime
 import threading
+import uuid
 from collections.abc import Iterator
 from typing import Any
 
@@ -52,6 +53,10 @@ def clear() -> None:
 
 def _uuid(UUID: Any) -> Any:
     return zope.component.getUtility(IUUID) if UUID is None else UUID
+
+
+def _plain(UUID: Any) -> Any:
+    return uuid.UUID(bytes=UUID.bytes)
 
 
 class Dispatcher:
@@ -332,7 +337,7 @@ class Dispatcher:
             "poll interval": datetime.timedelta(seconds=self.poll_interval),
             "time since last poll": _seconds(since),
             "uptime": None if activated is None else clock.utcnow() - activated,
-            "uuid": self.UUID,
+            "uuid": _plain(self.UUID),
         }
 
 

@@ -107,17 +107,6 @@ class QuarantinedError(AbortedError):
             self.interruptions = interruptions
 
 
-class UnknownQuotaError(AsyncError, ValueError):
-    """A job names a quota that its queue does not have: `name`."""
-
-    name: str | None = None
-
-    def __init__(self, name: str, job: object = None, queue: object = None) -> None:
-        super().__init__("unknown quota name", name, job=job)
-        self.name = name
-        self.queue = queue
-
-
 class UnpicklableError(AsyncError, TypeError):
     """Something in a job cannot be stored, or could not be loaded again.
 

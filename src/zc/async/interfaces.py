@@ -314,7 +314,7 @@ class IQueue(Interface):
         Due at `begin_after`, an aware datetime, or now.  Part of the caller's
         transaction, and never in conflict with other puts or with claims.
         Refused at once: a time without a zone (ValueError), an unknown quota
-        (UnknownQuotaError), a callable or argument that could not be loaded
+        (ValueError), a callable or argument that could not be loaded
         again (UnpicklableError), a job that is not NEW (BadStatusError).
         """
 

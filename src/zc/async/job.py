@@ -27,7 +27,7 @@ from .callingback import (
 )
 from .compact import Compact, OwnedDict, OwnedList
 from .companion import Companion
-from .errors import AbortedError, BadStatusError, UnknownQuotaError, UnpicklableError
+from .errors import AbortedError, BadStatusError, UnpicklableError
 from .failure import Failure, sanitize
 from .interfaces import (
     ACTIVE,
@@ -314,7 +314,7 @@ class Job(Waiting, Compact):
         if self._status == PENDING and IQueue.providedBy(self._parent):
             for name in names:
                 if name not in self._parent.quotas:
-                    raise UnknownQuotaError(name, job=self, queue=self._parent)
+                    raise ValueError("unknown quota name", name)
             self._parent.refile(self, names)
         self._quota_names = names
 

@@ -27,9 +27,6 @@ from .pool import TAKE_OVER, Pool
 from .utils import log, tracelog
 from .wakeup import CommitListener, Signal
 
-#: How many ids of claimed jobs one poll record gathers at most.
-IDS_IN_POLL = 200
-
 #: How long, in seconds, a free thread waits for others to be served with it.
 COMPANY = 0.001
 
@@ -178,20 +175,23 @@ class Poller:
                 self._note(poll, holding, ids)
         return claimed
 
-    def _note(self, poll: Any, holding: Holding, ids: list) -> None:
-        agents = poll.setdefault(holding.queue_name, {})
-        entry = agents.get(holding.agent_name)
-        if entry is None:
-            entry = agents[holding.agent_name] = _entry(holding)
-        room = IDS_IN_POLL - len(entry["new jobs"])
-        entry["new jobs"].extend(ids[: max(room, 0)])
-        entry["error"] = holding.error
-
     def _describe(self, poll: Any) -> None:
+        """Note what the database says of the agents before they claim."""
         for queue in self._queues:
-            poll[queue.name] = {}
+            self.records.queue_polled(poll, queue.name)
         for holding in self.holdings.values():
-            poll[holding.queue_name][holding.agent_name] = _entry(holding)
+            active = [_job_id(job) for job in holding.agent]
+            self.records.agent_polled(
+                poll, holding.queue_name, holding.agent_name,
+                active, len(active), holding.agent.size,
+            )  # fmt: skip
+
+    def _note(self, poll: Any, holding: Holding, ids: list) -> None:
+        names = holding.queue_name, holding.agent_name
+        if ids:
+            self.records.jobs_claimed(poll, *names, ids)
+        if holding.error is not None:
+            self.records.agent_failed(poll, *names, holding.error)
 
     # Queues, agents and pools.
 
@@ -318,40 +318,30 @@ class Poller:
     # The log.
 
     def _log(self, poll: Any) -> None:
-        if tracelog.isEnabledFor(logging.DEBUG) and self._last_logged != poll:
-            self._last_logged = {
-                queue: {agent: dict(entry) for agent, entry in agents.items()}
-                for queue, agents in poll.items()
-            }
-            tracelog.debug("poll %s:\n  %s", poll.key, pprint.pformat(dict(poll)))
+        """Log a poll that differs from the one before."""
+        if tracelog.isEnabledFor(logging.DEBUG):
+            entries = self.records.copied(poll)
+            if entries != self._last_logged:
+                self._last_logged = entries
+                tracelog.debug("poll %s:\n  %s", poll.key, pprint.pformat(entries))
 
     def _log_claimed(self, claimed: dict) -> None:
+        """Log what was claimed between polls, as an entry of the current one."""
         if tracelog.isEnabledFor(logging.DEBUG):
-            entries = {
+            poll = self.records.current
+            entries = self.records.copied(poll)
+            shown = {
                 queue: {
-                    holding.agent_name: {
-                        **_entry(holding),
-                        "new jobs": agents[holding.agent_name],
-                    }
-                    for holding in self.holdings.values()
-                    if holding.queue_name == queue and holding.agent_name in agents
+                    agent: {**entries[queue][agent], "new jobs": ids}
+                    for agent, ids in agents.items()
                 }
                 for queue, agents in claimed.items()
             }
-            key = self.records.current.key
-            tracelog.debug("poll %s:\n  %s", key, pprint.pformat(entries))
+            tracelog.debug("poll %s:\n  %s", poll.key, pprint.pformat(shown))
 
 
-def _entry(holding: Holding) -> dict[str, Any]:
-    agent = holding.agent
-    active = [(u64(job._p_oid), job._p_jar.db().database_name) for job in agent]
-    return {
-        "active jobs": active,
-        "error": holding.error,
-        "len": len(active),
-        "new jobs": [],
-        "size": agent.size,
-    }
+def _job_id(job: Any) -> tuple[int, str]:
+    return u64(job._p_oid), job._p_jar.db().database_name
 
 
 def _oids_of_work(queue: Any) -> set:

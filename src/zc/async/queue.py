@@ -23,7 +23,6 @@ from .errors import (
     BadStatusError,
     NotInQueueError,
     TimeoutError,
-    UnknownQuotaError,
 )
 from .interfaces import KEY, NEW, PENDING, IJob, IQueue, IQueues, IUUID
 from .keys import front_key, new_key
@@ -70,8 +69,10 @@ class Queue(Persistent):
         now = clock.micros(clock.utcnow())
         if begin_after is not None:
             job.begin_after = begin_after
-        elif job._begin_after is None:
-            job._begin_after = now
+            due = max(now, job._begin_after)
+        else:
+            # One that was here before keeps its place.
+            due = job._begin_after = job._begin_after or now
         if begin_by is not None:
             job.begin_by = begin_by
         elif job.begin_by is None and self.default_begin_by is not None:
@@ -82,7 +83,7 @@ class Queue(Persistent):
             job.retry_policy_factory = retry_policy_factory
         check_storable(job, self._p_jar)
         job.assignerUUID = zope.component.queryUtility(IUUID)
-        self._add(job, max(now, job._begin_after), lane)
+        self._add(job, due, lane)
         return job
 
     def _check_new(self, job: Any) -> None:
@@ -97,7 +98,7 @@ class Queue(Persistent):
         names = job.quota_names
         for name in names:
             if name not in self.quotas:
-                raise UnknownQuotaError(name, job=job, queue=self)
+                raise ValueError("unknown quota name", name)
         lane = tuple(sorted(set(names)))
         return (*lane, SUSPECT) if job.deaths else lane
 

@@ -62,16 +62,26 @@ class Records:
         active: Iterable[JobId],
         length: int,
         size: int,
-        error: Failure | None = None,
     ) -> None:
-        """Note what the database said of an agent; an error stays in the record."""
+        """Note what the database said of an agent."""
         active = list(active)[-IDS_KEPT:]
         with self._lock:
             record = self._record(poll, queue_name, agent_name)
             record["active jobs"] = active
-            record["error"] = error if error is not None else record["error"]
             record["len"] = length
             record["size"] = size
+
+    def queue_polled(self, poll: PollInfo, queue_name: str) -> None:
+        """Note that there is a queue, with agents of ours or without."""
+        with self._lock:
+            poll.setdefault(queue_name, {})
+
+    def agent_failed(
+        self, poll: PollInfo, queue_name: str, agent_name: str, error: Failure
+    ) -> None:
+        """Note that an agent could not claim."""
+        with self._lock:
+            self._record(poll, queue_name, agent_name)["error"] = error
 
     def jobs_claimed(
         self, poll: PollInfo, queue_name: str, agent_name: str, ids: Iterable[JobId]
