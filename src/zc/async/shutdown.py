@@ -78,12 +78,6 @@ class Guard:
             _guards.remove(self)
             self._ended.set()
 
-    def _claim(self, what: str) -> int | None:
-        """None for the first who calls this, for others the first one's thread."""
-        mine = threading.get_ident(), object()
-        owner = self._claims.setdefault(what, mine)
-        return None if owner is mine else owner[0]
-
     @property
     def _patience(self) -> float:
         return self.dispatcher.grace + MARGIN
@@ -102,14 +96,16 @@ class Guard:
             return
         # Not dispatcher.stop(): it may wait for ever, and we hold up the process.
         dispatcher.reactor.callFromThread(stop_reactor, dispatcher.reactor)
-        if thread is not threading.current_thread():
-            thread.join(self._patience)
-            if thread.is_alive():
-                log.error(
-                    "dispatcher %s did not end within %s seconds",
-                    dispatcher.UUID,
-                    self._patience,
-                )
+        if thread is threading.current_thread():
+            dispatcher.deactivate()
+            return
+        thread.join(self._patience)
+        if thread.is_alive():
+            log.error(
+                "dispatcher %s did not end within %s seconds",
+                dispatcher.UUID,
+                self._patience,
+            )
 
     # The database.
 

@@ -42,8 +42,9 @@ def start_in_thread(
 def start_in_reactor(db: Any, poll_interval: float, uuid: Any = None) -> Any:
     """Start a dispatcher with the reactor that the application runs; return it."""
     # Importing it is what installs it; who has chosen another has done so by now.
-    from twisted.internet import reactor
+    from twisted.internet import reactor as installed
 
+    reactor: Any = installed
     running = _running(db, uuid)
     if running is not None:
         return running

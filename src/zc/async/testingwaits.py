@@ -120,9 +120,9 @@ class Driver:
     """
 
     def __init__(self, dispatcher: Any, obj: Any = None) -> None:
-        reactor = getattr(dispatcher, "reactor", None)
-        by_hand = getattr(reactor, "hand_driven", False)
-        self.dispatcher = dispatcher if by_hand and reactor.running else None
+        reactor: Any = getattr(dispatcher, "reactor", None)
+        by_hand = getattr(reactor, "hand_driven", False) and reactor.running
+        self.dispatcher: Any = dispatcher if by_hand else None
         self.obj = obj
         self.polls_left = POLLS
 
