@@ -23,7 +23,7 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact companion keys rounds standin storable tracebacks
+        callables compact companion keys standin storable tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
@@ -32,6 +32,7 @@ LAYERS = {
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
         enrolment holding loops pinger poller siblings
+        batches durations rounds
         """,
     "wiring": """
         subscribers configure reports zopecontext
