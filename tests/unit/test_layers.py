@@ -23,11 +23,11 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact companion keys standin storable tracebacks
+        callables compact companion frozen keys standin storable tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
-        callingback inbox interruption observing performance waiting
+        call callingback inbox interruption jobtimes observing performance waiting
         """,
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher

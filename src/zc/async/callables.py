@@ -9,14 +9,15 @@ object and the name of the method.  Anything else that can be called is stored
 as it is.
 """
 
+import functools
 import importlib
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from persistent import Persistent
-from ZODB.interfaces import IBroken
+from ZODB.broken import Broken
 from ZODB.utils import u64
 
 from .errors import UnloadableCallableError, UnpicklableError
@@ -55,11 +56,11 @@ def _is_instance(owner: object) -> bool:
 
 
 def _dotted(function: Any, owner: object) -> str:
-    module = _module_name(function, owner)
-    qualified = getattr(function, "__qualname__", None) or function.__name__
-    if isinstance(owner, type) and isinstance(function, types.MethodType):
-        module, qualified = owner.__module__, f"{owner.__qualname__}.{function.__name__}"
-    name = f"{module}:{qualified}"
+    if isinstance(owner, type):  # a class method, perhaps inherited
+        name = f"{owner.__module__}:{owner.__qualname__}.{function.__name__}"
+    else:
+        qualified = getattr(function, "__qualname__", None) or function.__name__
+        name = f"{_module_name(function, owner)}:{qualified}"
     reason = _not_found(name, function)
     if reason:
         raise UnpicklableError(
@@ -89,7 +90,7 @@ def _not_found(name: str, function: object) -> str | None:
     try:
         found = resolve(name)
     except UnloadableCallableError as error:
-        return str(error)
+        return f"there is no {error.name} ({error.__cause__})"
     if found != function:
         return f"its name {module}.{qualified} leads to {_safe_repr(found)}"
     return None
@@ -104,9 +105,30 @@ def resolve(stored: Reference) -> Callable:
         return _import(stored)
     if isinstance(stored, tuple):
         return _method(*stored)
-    if IBroken.providedBy(stored):
-        raise _gone(_class_name(type(stored)), "its class cannot be imported")
+    _check_present(stored)
     return stored
+
+
+def check_arguments(args: Iterable, kwargs: Mapping) -> None:
+    """Raise UnloadableCallableError for an argument whose code is gone.
+
+    The database gives a placeholder for it, which can be called as well: it would
+    seem to work.
+    """
+    for value in args:
+        _check_present(value)
+    for value in kwargs.values():
+        _check_present(value)
+
+
+def _check_present(value: Any) -> None:
+    if isinstance(value, Broken):
+        raise _gone(_class_name(type(value)), "its class cannot be imported")
+    if isinstance(value, type) and issubclass(value, Broken):
+        raise _gone(_class_name(value), "it cannot be imported")
+    if isinstance(value, functools.partial):
+        _check_present(value.func)
+        check_arguments(value.args, value.keywords)
 
 
 def _import(stored: str) -> Callable:
@@ -125,7 +147,7 @@ def _import(stored: str) -> Callable:
 
 
 def _method(owner: Any, name: str) -> Callable:
-    if IBroken.providedBy(owner):
+    if isinstance(owner, Broken):
         dotted = _class_name(type(owner))
         raise _gone(f"{dotted}.{name}", f"the class {dotted} cannot be imported")
     try:

@@ -65,8 +65,11 @@ class Compact(Persistent):
 class OwnedList(list):
     """A list that tells a persistent owner when it changes.
 
-    Pickles as a plain list; the owner wraps it again.
+    Pickles as a plain list; the owner wraps it again.  `frozen` is what it was
+    loaded from, until it changes.
     """
+
+    frozen: Any = None
 
     def __init__(self, owner: Persistent, items: Iterable = ()):
         super().__init__(items)
@@ -83,8 +86,11 @@ class OwnedList(list):
 class OwnedDict(dict):
     """A dict that tells a persistent owner when it changes.
 
-    Pickles as a plain dict; the owner wraps it again.
+    Pickles as a plain dict; the owner wraps it again.  `frozen` is what it was
+    loaded from, until it changes.
     """
+
+    frozen: Any = None
 
     def __init__(self, owner: Persistent, items: Any = ()):
         super().__init__(items)
@@ -100,6 +106,7 @@ def _reporting(cls: type, name: str):
     def method(self, *args, **kwargs):
         result = plain(self, *args, **kwargs)
         self._owner._p_changed = True
+        self.frozen = None
         return self if result is not None and name.startswith("__i") else result
 
     method.__name__ = name

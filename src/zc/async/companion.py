@@ -14,6 +14,7 @@ from typing import Any
 from ZODB.POSException import ConflictError
 
 from .compact import Compact, OwnedDict, OwnedList
+from .frozen import Frozen, from_state, to_state
 
 _ABSENT = object()
 
@@ -37,9 +38,15 @@ class Companion(Compact):
 
     @property
     def annotations(self) -> OwnedDict:
-        """The annotations, a dict that stores its changes."""
+        """The annotations, a dict that stores its changes.
+
+        A value that cannot be loaded is `Frozen`.
+        """
         if not isinstance(self._annotations, OwnedDict):
-            self.__dict__["_annotations"] = OwnedDict(self, self._annotations)
+            annotations = {
+                name: _thawed(state) for name, state in dict(self._annotations).items()
+            }
+            self.__dict__["_annotations"] = OwnedDict(self, annotations)
         return self._annotations
 
     def __getstate__(self) -> tuple:
@@ -50,7 +57,11 @@ class Companion(Compact):
         return super().__getstate__()
 
     def _encode(self, name: str, value: Any) -> Any:
-        return tuple(value) if name == "_callbacks" else dict(value)
+        if name == "_callbacks":
+            return tuple(value)
+        if not isinstance(value, OwnedDict):
+            return value  # as it was loaded
+        return {key: to_state(one) for key, one in value.items()}
 
     def _p_resolveConflict(self, old: tuple, saved: tuple, new: tuple) -> tuple:
         old, saved, new = (self._named(state) for state in (old, saved, new))
@@ -65,6 +76,14 @@ class Companion(Compact):
         other = self.__class__.__new__(self.__class__)
         other.__dict__.update({name: value for name, value in merged.items() if value})
         return other.__getstate__()
+
+
+def _thawed(state: Any) -> Any:
+    value = from_state(state)
+    try:
+        return value.thaw() if isinstance(value, Frozen) else value
+    except Exception:
+        return value  # the others can still be read, and the job be performed
 
 
 def _merge_callbacks(old: tuple, saved: tuple, new: tuple) -> tuple:

@@ -6,7 +6,6 @@ What the methods promise stands in `interfaces.IJob`; how a job is performed,
 with its commits, in `performance`.
 """
 
-import datetime
 import logging
 import uuid
 from collections.abc import Callable, Iterable
@@ -17,6 +16,7 @@ from zope.interface import implementer
 
 from . import callables, clock, status
 from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
+from .call import Call, arguments_to_state, target_from_state, target_to_state
 from .callbacks import CallbackProxy, prepared
 from .callingback import (
     add_to_settled,
@@ -28,7 +28,8 @@ from .callingback import (
 from .compact import Compact, OwnedDict, OwnedList
 from .companion import Companion
 from .errors import AbortedError, BadStatusError, UnpicklableError
-from .failure import Failure, sanitize
+from .failure import Failure, is_failure, sanitize
+from .frozen import Frozen, from_state, to_state
 from .interfaces import (
     ACTIVE,
     ASSIGNED,
@@ -43,59 +44,35 @@ from .interfaces import (
     IRetryPolicy,
 )
 from .interruption import handle_callback_interrupt, handle_interrupt
+from .jobtimes import Times
 from .performance import Performance
 from .retry import RetryCommonForever, RetryCommonFourTimes
-from .utils import as_utc
 from .waiting import Waiting
 
 
-def _stored_datetime(name: str, doc: str) -> property:
-    """A read-only datetime that is kept as microseconds since the epoch."""
-
-    def get(self):
-        value = getattr(self, name)
-        return None if value is None else clock.from_micros(value)
-
-    return property(get, doc=doc)
-
-
 @implementer(IJob)
-class Job(Waiting, Compact):
-    """See `IJob`.
-
-    Times are kept as microseconds, since an aware datetime takes 90 bytes of
-    each record and a job is written three times.  `_stored_` may only grow.
-    """
+class Job(Call, Times, Waiting, Compact):
+    """See `IJob`.  `_stored_` may only grow."""
 
     _stored_ = (
         "_status", "_parent", "_companion", "_target", "_args", "_kwargs",
         "_result", "_begin_after", "_begin_by", "_quota_names", "_assigner",
         "_active_start", "_active_end", "_callbacks_end", "_first_active",
         "_attempts", "interruptions", "deaths", "_awaited", "_awaits",
-        "_postponed", "failure_log_level", "retry_policy_factory", "retry_data",
+        "_postponed", "failure_log_level", "_retry_policy_factory", "retry_data",
         "alone", "stop_requested",
     )  # fmt: skip
 
     _status = NEW
     _parent: Any = None
     _companion: Any = None
-    _target: Any = None
-    _args: Any = ()
-    _kwargs: Any = ()
     _result: Any = None
-    _begin_after: int | None = None
-    _begin_by: datetime.timedelta | None = None
     _quota_names: tuple[str, ...] = ()
     _assigner: Any = None
-    _active_start: int | None = None
-    _active_end: int | None = None
-    _callbacks_end: int | None = None
-    _first_active: int | None = None
-    _attempts = 0
     interruptions = 0
     deaths = 0
     failure_log_level: int | None = None
-    retry_policy_factory: Any = None
+    _retry_policy_factory: Any = None
     retry_data: dict = {}  # replaced, never changed  # noqa: RUF012
     alone = False
     stop_requested = False
@@ -120,66 +97,14 @@ class Job(Waiting, Compact):
     # What is stored.
 
     def _encode(self, name: str, value: Any) -> Any:
-        if name == "_status":
-            return status.ORDER.index(value)
-        if name == "_args":
-            return tuple(value)
-        if name == "_kwargs":
-            return dict(value)
-        if name == "_begin_by":
-            return None if value is None else value // clock.MICROSECOND
-        if isinstance(value, uuid.UUID) and name == "_assigner":
-            return value.bytes
-        return value
+        encode = _TO_STATE.get(name)
+        return value if encode is None else encode(value)
 
     def _decode(self, name: str, value: Any) -> Any:
-        if name == "_status":
-            return status.ORDER[value]
-        if name == "_begin_by" and value is not None:
-            return value * clock.MICROSECOND
-        if name == "_assigner" and isinstance(value, bytes):
-            return uuid.UUID(bytes=value)
-        return value
+        decode = _FROM_STATE.get(name)
+        return value if decode is None else decode(value)
 
     # The call.
-
-    @property
-    def callable(self) -> Callable:
-        """See `IJob`."""
-        return callables.resolve(self._target)
-
-    @callable.setter
-    def callable(self, value: Callable) -> None:
-        if self._status not in (NEW, PENDING, ASSIGNED):
-            raise BadStatusError(
-                "can only set the callable of a job with NEW, PENDING, or ASSIGNED "
-                "status",
-                job=self,
-                expected=(NEW, PENDING, ASSIGNED),
-            )
-        self._target = callables.reference(value)
-
-    @property
-    def args(self) -> OwnedList:
-        """See `IJob`."""
-        if not isinstance(self._args, OwnedList):
-            self.__dict__["_args"] = OwnedList(self, self._args)
-        return self._args
-
-    @args.setter
-    def args(self, value: Iterable) -> None:
-        self._args = OwnedList(self, value)
-
-    @property
-    def kwargs(self) -> OwnedDict:
-        """See `IJob`."""
-        if not isinstance(self._kwargs, OwnedDict):
-            self.__dict__["_kwargs"] = OwnedDict(self, self._kwargs)
-        return self._kwargs
-
-    @kwargs.setter
-    def kwargs(self, value: Any) -> None:
-        self._kwargs = OwnedDict(self, value)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """See `IJob`."""
@@ -233,7 +158,12 @@ class Job(Waiting, Compact):
     @property
     def result(self) -> Any:
         """See `IJob`."""
-        return self._result
+        result = self._result
+        if type(result) is not Frozen:
+            return result
+        if not hasattr(self, "_v_result"):
+            self._v_result = result.thaw()
+        return self._v_result
 
     @property
     def callbacks(self) -> OwnedList:
@@ -245,51 +175,6 @@ class Job(Waiting, Compact):
         """See `IJob`."""
         return self._companion.annotations
 
-    # When.
-
-    @property
-    def begin_after(self) -> datetime.datetime | None:
-        """See `IJob`."""
-        value = self._begin_after
-        return None if value is None else clock.from_micros(value)
-
-    @begin_after.setter
-    def begin_after(self, value: datetime.datetime | None) -> None:
-        self._begin_after = None if value is None else clock.micros(as_utc(value))
-
-    @property
-    def begin_by(self) -> datetime.timedelta | None:
-        """See `IJob`."""
-        return self._begin_by
-
-    @begin_by.setter
-    def begin_by(self, value: datetime.timedelta | None) -> None:
-        if not isinstance(value, (datetime.timedelta, type(None))):
-            raise TypeError(f"found begin_by {value!r}, expected a timedelta or None")
-        self._begin_by = value
-
-    active_start = _stored_datetime("_active_start", "See `IJob`.")
-    active_end = _stored_datetime("_active_end", "See `IJob`.")
-
-    @property
-    def initial_callbacks_end(self) -> datetime.datetime | None:
-        """See `IJob`."""
-        end = self._callbacks_end
-        if end is None and self._status == COMPLETED:
-            end = self._active_end  # there were no callbacks
-        return None if end is None else clock.from_micros(end)
-
-    @property
-    def first_active(self) -> datetime.datetime | None:
-        """See `IJob`."""
-        first = self._first_active
-        return self.active_start if first is None else clock.from_micros(first)
-
-    @property
-    def attempts(self) -> int:
-        """See `IJob`."""
-        return self._attempts
-
     # Under which conditions.
 
     @property
@@ -300,6 +185,21 @@ class Job(Waiting, Compact):
     @assignerUUID.setter
     def assignerUUID(self, value: Any) -> None:
         self._assigner = None if value is None else uuid.UUID(bytes=value.bytes)
+
+    @property
+    def retry_policy_factory(self) -> Any:
+        """See `IJob`."""
+        factory = self._retry_policy_factory
+        if type(factory) is not Frozen:
+            return factory
+        try:
+            return factory.thaw()
+        except Exception as error:
+            return _Gone(error)
+
+    @retry_policy_factory.setter
+    def retry_policy_factory(self, value: Any) -> None:
+        self._retry_policy_factory = value
 
     @property
     def quota_names(self) -> tuple[str, ...]:
@@ -363,35 +263,6 @@ class Job(Waiting, Compact):
     def _step(self, new: str) -> None:
         status.check_step(self, self._status, new)
         self._status = new
-
-    def _begin(self, now: int) -> int:
-        """Become ACTIVE: the mark that an attempt began.
-
-        Returns the microsecond of it, later than any before: by this an attempt
-        is told from others.
-        """
-        self._step(ACTIVE)
-        before = self._active_start
-        if before is not None:
-            now = max(now, before + 1)
-            if self._first_active is None:
-                self._first_active = before
-        self._active_start = now
-        self._attempts += 1
-        self._forget_waiting()
-        self._forget_postponement()
-        return now
-
-    def _disown(self) -> int | None:
-        """Have whoever performs this job now find that it is not theirs any more."""
-        if self._active_start is not None:
-            self._active_start += 1
-        return self._active_start
-
-    def _unbegin(self) -> None:
-        """Undo `_begin` for an attempt that no thread has taken up."""
-        self._attempts -= 1
-        self._active_start = self._first_active if self._attempts else None
 
     def _settle(self, result: Any, expect_callbacks: bool = False) -> None:
         """Take `result` as the end result."""
@@ -525,10 +396,67 @@ class Job(Waiting, Compact):
         cls = type(self)
         name = f"{cls.__module__}.{cls.__qualname__} {callables.identity(self)}"
         try:
-            call = callables.describe_call(self._target, self._args, self._kwargs)
+            call = self._describe_call()
         except Exception as error:
             call = f"not readable: {type(error).__name__}"
         return f"<{name} ``{call}``>"
+
+
+class _Gone:
+    """In the place of a retry policy's factory that could not be loaded."""
+
+    def __init__(self, error: Exception):
+        self.error = error
+
+    def __call__(self, job: Any) -> Any:
+        raise self.error
+
+
+# How attributes are stored that are not stored as they are.
+
+
+def _result_to_state(value: Any) -> Any:
+    if type(value) is Frozen:
+        return value.state
+    return value if is_failure(value) else to_state(value)
+
+
+def _uuid_to_state(value: Any) -> Any:
+    return value.bytes if isinstance(value, uuid.UUID) else value
+
+
+def _uuid_from_state(value: Any) -> Any:
+    return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
+
+
+def _timedelta_to_state(value: Any) -> Any:
+    return None if value is None else value // clock.MICROSECOND
+
+
+def _timedelta_from_state(value: Any) -> Any:
+    return None if value is None else value * clock.MICROSECOND
+
+
+_TO_STATE = {
+    "_status": status.ORDER.index,
+    "_target": target_to_state,
+    "_args": arguments_to_state,
+    "_kwargs": arguments_to_state,
+    "_result": _result_to_state,
+    "_retry_policy_factory": _result_to_state,
+    "_assigner": _uuid_to_state,
+    "_begin_by": _timedelta_to_state,
+}
+_FROM_STATE = {
+    "_status": status.ORDER.__getitem__,
+    "_target": target_from_state,
+    "_args": from_state,
+    "_kwargs": from_state,
+    "_result": from_state,
+    "_retry_policy_factory": from_state,
+    "_assigner": _uuid_from_state,
+    "_begin_by": _timedelta_from_state,
+}
 
 
 def _failure_of(error: BaseException | type | None) -> Failure:

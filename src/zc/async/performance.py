@@ -179,8 +179,7 @@ class Performance:
         self._info = None
         self._set_up = True
         self._info = job.setUp()
-        kwargs = {**dict(job._kwargs), **self.kwargs}
-        return self._run_coroutine(job.callable(*job._args, *self.args, **kwargs))
+        return self._run_coroutine(job._call(self.args, self.kwargs))
 
     def _run_coroutine(self, value: Any) -> Any:
         # Without a dispatcher there is no loop but one of our own.

@@ -71,7 +71,7 @@ class Shared(Performance):
         local.surroundings = outer._replace(job=job, also_settled=self._also_settled)
         started = time.perf_counter()
         try:
-            return job.callable(*job._args, **dict(job._kwargs))
+            return job._call()
         finally:
             self.seconds = time.perf_counter() - started
             local.surroundings = outer

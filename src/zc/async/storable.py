@@ -45,10 +45,10 @@ def _parts(job: Any) -> Iterator[tuple[str, Any]]:
         yield "the object of the method", target[0]
     elif not isinstance(target, str):
         yield "the callable", target
-    for index, value in enumerate(job._args):
+    for index, value in enumerate(job.args):
         yield f"args[{index}]", value
-    for name in job._kwargs:
-        yield f"kwargs[{name!r}]", job._kwargs[name]
+    for name in job.kwargs:
+        yield f"kwargs[{name!r}]", job.kwargs[name]
 
 
 def _check(value: Any, path: str, jar: Any, job: Any) -> None:
