@@ -27,7 +27,8 @@ LAYERS = {
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition
-        call callingback inbox interruption jobtimes observing performance waiting
+        call callingback inbox interruption jobcallbacks jobpolicy jobstate jobtimes
+        observing performance waiting
         """,
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher

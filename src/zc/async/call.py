@@ -12,9 +12,8 @@ from typing import Any
 
 from persistent import Persistent
 
-from . import callables
+from . import callables, status
 from .compact import OwnedDict, OwnedList
-from .errors import BadStatusError
 from .frozen import PLAIN, Frozen, freeze, from_state
 from .interfaces import ASSIGNED, NEW, PENDING
 
@@ -37,13 +36,7 @@ class Call:
 
     @callable.setter
     def callable(self, value: Callable) -> None:
-        if self._status not in (NEW, PENDING, ASSIGNED):
-            raise BadStatusError(
-                "can only set the callable of a job with NEW, PENDING, or ASSIGNED "
-                "status",
-                job=self,
-                expected=(NEW, PENDING, ASSIGNED),
-            )
+        status.require(self, "set the callable of", (NEW, PENDING, ASSIGNED))
         self._target = callables.reference(value)
 
     @property

@@ -9,8 +9,9 @@ has given up.
 
 from typing import Any
 
+from . import status
 from .callingback import retry_as_callback
-from .errors import AbortedError, BadStatusError, QuarantinedError
+from .errors import AbortedError, QuarantinedError
 from .failure import sanitize
 from .interfaces import ACTIVE
 from .performance import Performance
@@ -87,9 +88,4 @@ def handle_callback_interrupt(job: Any, caller: Any) -> None:
 
 
 def _require_active(job: Any) -> None:
-    if job.status != ACTIVE:
-        raise BadStatusError(
-            "can only handle the interruption of a job with ACTIVE status",
-            job=job,
-            expected=(ACTIVE,),
-        )
+    status.require(job, "handle the interruption of", (ACTIVE,))

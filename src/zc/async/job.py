@@ -6,30 +6,20 @@ What the methods promise stands in `interfaces.IJob`; how a job is performed,
 with its commits, in `performance`.
 """
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
 
-import zope.component
 from zope.interface import implementer
 
 from . import callables, clock, status
 from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
-from .call import Call, arguments_to_state, target_from_state, target_to_state
-from .callbacks import CallbackProxy, prepared
-from .callingback import (
-    add_to_settled,
-    finish_caller,
-    perform_callbacks,
-    perform_postponed,
-    resume_callbacks,
-)
+from .call import Call
 from .compact import Compact, OwnedDict, OwnedList
 from .companion import Companion
-from .errors import AbortedError, BadStatusError, UnpicklableError
-from .failure import Failure, is_failure, sanitize
-from .frozen import Frozen, from_state, to_state
+from .errors import AbortedError, UnpicklableError
+from .failure import Failure, sanitize
+from .frozen import Frozen
 from .interfaces import (
     ACTIVE,
     ASSIGNED,
@@ -38,20 +28,21 @@ from .interfaces import (
     NEW,
     PENDING,
     IAgent,
-    ICallbackProxy,
     IJob,
     IQueue,
-    IRetryPolicy,
 )
 from .interruption import handle_callback_interrupt, handle_interrupt
+from .jobcallbacks import WithCallbacks
+from .jobpolicy import Conditions
+from .jobstate import FROM_STATE, TO_STATE
 from .jobtimes import Times
 from .performance import Performance
-from .retry import RetryCommonForever, RetryCommonFourTimes
+from .retry import RetryCommonForever
 from .waiting import Waiting
 
 
 @implementer(IJob)
-class Job(Call, Times, Waiting, Compact):
+class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
     """See `IJob`.  `_stored_` may only grow."""
 
     _stored_ = (
@@ -71,8 +62,6 @@ class Job(Call, Times, Waiting, Compact):
     _assigner: Any = None
     interruptions = 0
     deaths = 0
-    failure_log_level: int | None = None
-    _retry_policy_factory: Any = None
     retry_data: dict = {}  # replaced, never changed  # noqa: RUF012
     alone = False
     stop_requested = False
@@ -97,11 +86,11 @@ class Job(Call, Times, Waiting, Compact):
     # What is stored.
 
     def _encode(self, name: str, value: Any) -> Any:
-        encode = _TO_STATE.get(name)
+        encode = TO_STATE.get(name)
         return value if encode is None else encode(value)
 
     def _decode(self, name: str, value: Any) -> Any:
-        decode = _FROM_STATE.get(name)
+        decode = FROM_STATE.get(name)
         return value if decode is None else decode(value)
 
     # The call.
@@ -157,18 +146,16 @@ class Job(Call, Times, Waiting, Compact):
 
     @property
     def result(self) -> Any:
-        """See `IJob`."""
+        """See `IJob`.  One that cannot be loaded any more appears as a Failure."""
         result = self._result
         if type(result) is not Frozen:
             return result
         if not hasattr(self, "_v_result"):
-            self._v_result = result.thaw()
+            try:
+                self._v_result = result.thaw()
+            except Exception as error:
+                self._v_result = sanitize(error)
         return self._v_result
-
-    @property
-    def callbacks(self) -> OwnedList:
-        """See `IJob`."""
-        return self._companion.callbacks
 
     @property
     def annotations(self) -> OwnedDict:
@@ -187,21 +174,6 @@ class Job(Call, Times, Waiting, Compact):
         self._assigner = None if value is None else uuid.UUID(bytes=value.bytes)
 
     @property
-    def retry_policy_factory(self) -> Any:
-        """See `IJob`."""
-        factory = self._retry_policy_factory
-        if type(factory) is not Frozen:
-            return factory
-        try:
-            return factory.thaw()
-        except Exception as error:
-            return _Gone(error)
-
-    @retry_policy_factory.setter
-    def retry_policy_factory(self, value: Any) -> None:
-        self._retry_policy_factory = value
-
-    @property
     def quota_names(self) -> tuple[str, ...]:
         """See `IJob`."""
         return self._quota_names
@@ -217,46 +189,6 @@ class Job(Call, Times, Waiting, Compact):
                     raise ValueError("unknown quota name", name)
             self._parent.refile(self, names)
         self._quota_names = names
-
-    @property
-    def is_callback(self) -> bool:
-        """Whether another job is to perform this one, with its result."""
-        parent = self._parent
-        if parent is None or IQueue.providedBy(parent) or IAgent.providedBy(parent):
-            return False
-        # The parent of a job that has expired calls its `fail`.
-        target = getattr(parent, "_target", None)
-        return not (isinstance(target, tuple) and target[0] is self)
-
-    @property
-    def caller(self) -> Any:
-        """The job that performs this callback, proxies left out."""
-        caller = self._parent
-        while ICallbackProxy.providedBy(caller):
-            caller = caller.parent
-        return caller
-
-    def effective_failure_log_level(self) -> int:
-        """The level at which a failure of this job is logged."""
-        if self.failure_log_level is not None:
-            return self.failure_log_level
-        return logging.CRITICAL if self.is_callback else logging.ERROR
-
-    def getRetryPolicy(self) -> Any:
-        """See `IJob`."""
-        factory = self.retry_policy_factory
-        if factory is not None and not isinstance(factory, str):
-            return factory(self)
-        name = factory or ("callback" if self.is_callback else "")
-        policy = zope.component.queryAdapter(self, IRetryPolicy, name)
-        if policy is not None:
-            return policy
-        if factory:
-            raise LookupError(
-                f"found no adapter from IJob to IRetryPolicy named {factory!r}, the "
-                f"retry_policy_factory of {self!r}"
-            )
-        return (RetryCommonForever if name else RetryCommonFourTimes)(self)
 
     # Steps.  None of these commits; `performance` does.
 
@@ -310,79 +242,14 @@ class Job(Call, Times, Waiting, Compact):
         job.retry_policy_factory = RetryCommonForever
         return job
 
-    # Callbacks and ends.
-
-    def addCallback(
-        self,
-        callback: Any,
-        failure_log_level: int | None = None,
-        retry_policy_factory: Any = None,
-    ) -> Any:
-        """See `IJob`."""
-        job = prepared(callback, failure_log_level, retry_policy_factory)
-        self._add(job)
-        return job
-
-    def addCallbacks(
-        self,
-        success: Any = None,
-        failure: Any = None,
-        failure_log_level: int | None = None,
-        retry_policy_factory: Any = None,
-    ) -> Any:
-        """See `IJob`."""
-        options = (failure_log_level, retry_policy_factory)
-        proxy = CallbackProxy(
-            self, prepared(success, *options), prepared(failure, *options)
-        )
-        self._add(proxy)
-        return proxy
-
-    def _add(self, callback: Any) -> None:
-        callback.parent = self
-        if self._status == CALLBACKS:
-            # Conflict with the commit that says that all have been performed;
-            # nothing but that commit is repeated for it.
-            self._p_changed = True
-        elif self._p_jar is not None and self._p_oid is not None:
-            # The worker must not finish unseen; nor may it be disturbed.
-            self._p_jar.readCurrent(self)
-        self.callbacks.append(callback)
-        if self._status == COMPLETED:
-            add_to_settled(self, callback)
+    # Ends.
 
     def fail(self, e: BaseException | type | None = None) -> None:
         """See `IJob`."""
-        allowed = (NEW, PENDING, ASSIGNED, ACTIVE)
-        if self._status not in allowed:
-            raise BadStatusError(
-                "can only call fail on a job with NEW, PENDING, ASSIGNED, or ACTIVE "
-                "status",
-                job=self,
-                expected=allowed,
-            )
+        status.require(self, "call fail on", (NEW, PENDING, ASSIGNED, ACTIVE))
         if self._status == PENDING and IQueue.providedBy(self._parent):
             self._parent.withdraw(self)
         Performance(self).end(_failure_of(e))
-
-    def resumeCallbacks(self) -> None:
-        """See `IJob`."""
-        if self._status not in (CALLBACKS, COMPLETED):
-            raise BadStatusError(
-                "can only resume callbacks on a job with CALLBACKS or COMPLETED status",
-                job=self,
-                expected=(CALLBACKS, COMPLETED),
-            )
-        resume_callbacks(self)
-
-    def _perform_callbacks(self, tell_agent: bool = True) -> None:
-        perform_callbacks(self, tell_agent)
-
-    def _perform_postponed(self) -> None:
-        perform_postponed(self)
-
-    def _finish_caller(self) -> None:
-        finish_caller(self)
 
     def handleInterrupt(self) -> None:
         """See `IJob`."""
@@ -400,63 +267,6 @@ class Job(Call, Times, Waiting, Compact):
         except Exception as error:
             call = f"not readable: {type(error).__name__}"
         return f"<{name} ``{call}``>"
-
-
-class _Gone:
-    """In the place of a retry policy's factory that could not be loaded."""
-
-    def __init__(self, error: Exception):
-        self.error = error
-
-    def __call__(self, job: Any) -> Any:
-        raise self.error
-
-
-# How attributes are stored that are not stored as they are.
-
-
-def _result_to_state(value: Any) -> Any:
-    if type(value) is Frozen:
-        return value.state
-    return value if is_failure(value) else to_state(value)
-
-
-def _uuid_to_state(value: Any) -> Any:
-    return value.bytes if isinstance(value, uuid.UUID) else value
-
-
-def _uuid_from_state(value: Any) -> Any:
-    return uuid.UUID(bytes=value) if isinstance(value, bytes) else value
-
-
-def _timedelta_to_state(value: Any) -> Any:
-    return None if value is None else value // clock.MICROSECOND
-
-
-def _timedelta_from_state(value: Any) -> Any:
-    return None if value is None else value * clock.MICROSECOND
-
-
-_TO_STATE = {
-    "_status": status.ORDER.index,
-    "_target": target_to_state,
-    "_args": arguments_to_state,
-    "_kwargs": arguments_to_state,
-    "_result": _result_to_state,
-    "_retry_policy_factory": _result_to_state,
-    "_assigner": _uuid_to_state,
-    "_begin_by": _timedelta_to_state,
-}
-_FROM_STATE = {
-    "_status": status.ORDER.__getitem__,
-    "_target": target_from_state,
-    "_args": from_state,
-    "_kwargs": from_state,
-    "_result": from_state,
-    "_retry_policy_factory": from_state,
-    "_assigner": _uuid_from_state,
-    "_begin_by": _timedelta_from_state,
-}
 
 
 def _failure_of(error: BaseException | type | None) -> Failure:

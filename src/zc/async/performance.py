@@ -29,9 +29,9 @@ import transaction
 from twisted.internet.defer import Deferred
 from ZODB.utils import u64
 
-from . import clock, failure, transactions
+from . import clock, failure, status, transactions
 from .callbacks import unfinished
-from .errors import BadStatusError, ReassignedError
+from .errors import ReassignedError
 from .interfaces import ACTIVE, ASSIGNED, CALLBACKS, COMPLETED, NEW
 from .observing import Observer
 from .retry import ask
@@ -78,12 +78,7 @@ class Performance:
 
     def by_hand(self, args: tuple, kwargs: dict) -> Any:
         """Perform a NEW or ASSIGNED job; see `IJob.__call__`."""
-        if self.job.status not in (NEW, ASSIGNED):
-            raise BadStatusError(
-                "can only call a job with NEW or ASSIGNED status",
-                job=self.job,
-                expected=(NEW, ASSIGNED),
-            )
+        status.require(self.job, "call", (NEW, ASSIGNED))
         self.two_steps = True
         self.job._begin(clock.micros(clock.utcnow()))
         self.manager.commit()
@@ -136,11 +131,10 @@ class Performance:
         ReassignedError when the job is not ours any more.
         """
         job = self.job
-        status = job.status
         mine = job._active_start == self.token and job.parent is self.parent
-        if not mine or status not in (ACTIVE, CALLBACKS, COMPLETED):
+        if not mine or job.status not in (ACTIVE, CALLBACKS, COMPLETED):
             raise ReassignedError(f"{job!r} belongs to somebody else now", job=job)
-        if status == ACTIVE:
+        if job.status == ACTIVE:
             return job.waiting or (job._awaits and self._given is _NOT_CALLED)
         return True
 
