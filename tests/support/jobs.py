@@ -13,7 +13,7 @@ import transaction
 from persistent import Persistent
 from persistent.mapping import PersistentMapping
 from ZODB.DB import DB
-from ZODB.MappingStorage import MappingStorage
+from ZODB.DemoStorage import DemoStorage
 
 from zc.async_ import registrations
 from zc.async_.interfaces import KEY
@@ -41,7 +41,7 @@ class JobsCase(unittest.TestCase):
         CALLS.clear()
 
     def make_storage(self):
-        return MappingStorage()
+        return DemoStorage()  # it resolves conflicts
 
     def stored(self, *args, **kwargs):
         """A job that is committed; the arguments are those of `Job`."""

@@ -97,9 +97,10 @@ def _merge_annotations(old: dict, saved: dict, new: dict) -> dict:
     merged = dict(saved)
     for name in {*old, *new}:
         before, after = old.get(name, _ABSENT), new.get(name, _ABSENT)
-        if _same_value(before, after):
+        other = saved.get(name, _ABSENT)
+        if _same_value(before, after) or _same_value(after, other):
             continue
-        if not _same_value(before, saved.get(name, _ABSENT)):
+        if not _same_value(before, other):
             raise ConflictError(f"annotation {name!r} was changed twice")
         if after is _ABSENT:
             merged.pop(name, None)
