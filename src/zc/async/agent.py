@@ -121,16 +121,17 @@ class Agent(Persistent):
         jobs = self.claim_some(1)
         return jobs[0] if jobs else None
 
-    def claim_some(self, count: int) -> list:
+    def claim_some(self, count: int, chains: Any = None) -> list:
         """Take up to `count` jobs, no more than there is room for; return them.
 
-        Claims nothing unless the dispatcher is activated.
+        Claims nothing unless the dispatcher is activated.  `chains` tells which
+        jobs may follow others of a full quota: see `batches`.
         """
         if self.parent is None or not self.parent.activated:
             return []
         count = min(count, self.size - len(self))
         jobs = []
-        for job in self._choose(count) if count > 0 else ():
+        for job in self._choose(count, chains) if count > 0 else ():
             if job._p_oid is None and self._p_jar is not None:
                 self._p_jar.add(job)  # one that makes an expired job fail
             job.parent = self
@@ -138,9 +139,9 @@ class Agent(Persistent):
             jobs.append(job)
         return jobs
 
-    def _choose(self, count: int) -> Iterator[Any]:
+    def _choose(self, count: int, chains: Any) -> Iterator[Any]:
         if self.filter is not None or self.chooser is chooseFirst:
-            yield from self.queue.claim_some(count, self.filter, self)
+            yield from self.queue.claim_some(count, self.filter, self, chains)
             return
         for _ in range(count):
             job = self.chooser(self)

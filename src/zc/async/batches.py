@@ -5,13 +5,16 @@
 A job that may share a transaction, and is known to be short, joins its neighbours
 in a batch; any other makes a batch of its own.  What is there is divided: nothing
 waits for a batch to be full.
+
+Jobs of a full quota may be claimed to follow one that is claimed with them, since
+in one batch they are performed one after the other: a chain.
 """
 
 import itertools
 from collections.abc import Iterable
 from typing import Any
 
-from .durations import callable_name
+from .durations import Durations, callable_name
 from .performer import Batch, Ticket
 from .retry import may_repeat
 from .rounds import may_share
@@ -22,68 +25,117 @@ LEAST_SHARE = 0.002
 _numbers = itertools.count(1)
 
 
+class Brevity:
+    """How long jobs will take in a round of `agent`; for one step of the poller."""
+
+    def __init__(self, agent: Any, durations: Durations):
+        self.size = getattr(agent, "round_size", 1)
+        self.seconds = getattr(agent, "round_seconds", 0.0)
+        self._durations = durations
+        self._expected: dict[int, float | None] = {}
+
+    def of(self, job: Any) -> float | None:
+        """The seconds that `job` is expected to take; None if it must be alone.
+
+        The first answer stands, also when the job has been begun since.
+        """
+        if self.size <= 1:
+            return None
+        key = id(job)
+        if key not in self._expected:
+            self._expected[key] = self._expect(job)
+        return self._expected[key]
+
+    def _expect(self, job: Any) -> float | None:
+        if not may_share(job):
+            return None
+        seconds = self._durations.expected(callable_name(job))
+        return None if seconds is None or 2 * seconds > self.seconds else seconds
+
+
+class Chains:
+    """Which jobs of full quotas can follow those that are claimed with them."""
+
+    def __init__(self, brevity: Brevity):
+        self._brevity = brevity
+        self._lengths: dict[Any, tuple[int, float]] = {}
+
+    def admits(self, job: Any) -> bool:
+        """Whether `job` fits into the chain of its quotas, if there is one."""
+        count, total = self._lengths.get(_chain(job), (0, 0.0))
+        if not 0 < count < self._brevity.size:
+            return False
+        seconds = self._brevity.of(job)
+        return seconds is not None and total + seconds <= self._brevity.seconds
+
+    def note(self, job: Any) -> None:
+        """`job` was claimed."""
+        if job.quota_names:
+            seconds = self._brevity.of(job)
+            key = _chain(job)
+            count, total = self._lengths.get(key, (0, 0.0))
+            if seconds is None:
+                self._lengths[key] = self._brevity.size, total  # nothing follows it
+            else:
+                self._lengths[key] = count + 1, total + seconds
+
+
+def _chain(job: Any) -> Any:
+    return job.surroundings(), job.quota_names
+
+
 class Batches:
     """Groups jobs as they are begun; see the module.
 
-    `free` is how many threads wait for work, `waiting` the jobs there are.
+    `room` is how many batches can be made, `free` how many threads wait for one,
+    `waiting` the jobs there are.
     """
 
-    def __init__(self, agent: Any, durations: Any, waiting: Iterable[Any], free: int):
-        self._durations = durations
-        self._size = getattr(agent, "round_size", 1)
-        self._seconds = getattr(agent, "round_seconds", 0.0)
+    def __init__(self, brevity: Brevity, waiting: Iterable[Any], room: int, free: int):
+        self._brevity = brevity
+        self._room = room
+        self._free = free
         self._made: list[Batch] = []
         self._open: dict[Any, tuple[Batch, float]] = {}
-        self._expected: dict[bytes, float | None] = {}
         self._joined: Batch | None = None
-        self._share = self._seconds
-        if self._size > 1:
-            total = sum(self._expect(job) or 0.0 for job in waiting)
-            self._share = min(self._seconds, max(total / free, LEAST_SHARE))
+        total = sum(brevity.of(job) or 0.0 for job in waiting)
+        self._share = min(brevity.seconds, max(total / max(free, 1), LEAST_SHARE))
 
-    def _expect(self, job: Any) -> float | None:
-        """How long `job` will take in a round; None when it must be alone."""
-        oid = job._p_oid
-        if oid not in self._expected:
-            seconds = None
-            if self._size > 1 and oid is not None and may_share(job):
-                seconds = self._durations.expected(callable_name(job))
-                if seconds is not None and 2 * seconds > self._seconds:
-                    seconds = None
-            self._expected[oid] = seconds
-        return self._expected[oid]
+    def place(self, job: Any, follows: bool = False) -> bool:
+        """Whether `job` can be begun now; then `add` is to be called.
 
-    def _joins(self, job: Any) -> Batch | None:
-        """The open batch that `job` can join, if there is one."""
-        seconds = self._expect(job)
-        if seconds is None:
-            return None
-        batch, total = self._open.get(job.surroundings(), (None, 0.0))
-        if batch is None or len(batch.tickets) >= self._size:
-            return None
-        return batch if total + seconds <= self._share else None
-
-    def has_room(self, job: Any, room: int, free: int) -> bool:
-        """Whether `job` can be begun, with `room` for batches and `free` threads.
-
-        One that must not be begun twice is begun only for a free thread.  What is
-        answered here holds for the `add` that follows.
+        One that must not be begun twice is begun only for a free thread; one that
+        `follows` another only in its batch.
         """
         self._joined = self._joins(job)
         if self._joined is not None:
             return True
         count = len(self._made)
-        return count < room and (count < free or may_repeat(job))
+        if follows or count >= self._room:
+            return False
+        return count < self._free or may_repeat(job)
+
+    def _joins(self, job: Any) -> Batch | None:
+        """The open batch that `job` can join, if there is one."""
+        seconds = self._brevity.of(job)
+        if seconds is None:
+            return None
+        batch, total = self._open.get(_chain(job), (None, 0.0))
+        if batch is None or len(batch.tickets) >= self._brevity.size:
+            return None
+        share = self._brevity.seconds if batch.chained else self._share
+        return batch if total + seconds <= share else None
 
     def add(self, job: Any, ticket: Ticket) -> None:
-        """Put the ticket of a job, that has been begun, where `has_room` found."""
-        key, seconds = job.surroundings(), self._expected.get(job._p_oid)
-        if self._joined is not None and seconds is not None:
-            batch, total = self._open[key]
-            batch.tickets.append(ticket)
-            self._open[key] = batch, total + seconds
+        """Put the ticket of a job, now begun, where `place` has found room."""
+        key, seconds = _chain(job), self._brevity.of(job)
+        if self._joined is not None:
+            _, total = self._open[key]
+            self._joined.tickets.append(ticket)
+            self._open[key] = self._joined, total + (seconds or 0.0)
             return
-        batch = Batch([ticket], next(_numbers), self._seconds)
+        chained = bool(job.quota_names)
+        batch = Batch([ticket], next(_numbers), self._brevity.seconds, chained)
         self._made.append(batch)
         if seconds is not None:
             self._open[key] = batch, seconds

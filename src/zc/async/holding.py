@@ -16,7 +16,7 @@ from ZODB.utils import u64
 
 from . import clock, failure, transactions
 from .interfaces import ACTIVE, ASSIGNED
-from .batches import Batches
+from .batches import Batches, Brevity, Chains
 from .membership import hand_back_job
 from .performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS, Batch, Ticket
 from .pool import Pool
@@ -117,6 +117,7 @@ class _Step:
     def __call__(self) -> None:
         holding = self.holding
         self.agent, self.queue = holding.agent, holding.queue
+        self.brevity = Brevity(self.agent, holding.durations)
         self.claimed: list[tuple[int, str]] = []
         self.batches: list[Batch] = []
         self.assigned = deque(holding.assigned)
@@ -185,7 +186,7 @@ class _Step:
     def _claim_jobs(self) -> list:
         agent = self.agent
         if hasattr(agent, "claim_some"):
-            return agent.claim_some(agent.size)
+            return agent.claim_some(agent.size, Chains(self.brevity))
         jobs = []
         while len(jobs) < agent.size:
             job = agent.claimJob()
@@ -209,18 +210,30 @@ class _Step:
             return
         keys = _keys(agent)
         now = clock.micros(clock.utcnow())
-        batches = Batches(agent, self.holding.durations, self.assigned, max(free, 1))
+        batches = Batches(self.brevity, self.assigned, room, free)
+        kept: list[Any] = []
         while self.assigned:
-            job = self.assigned[0]
+            job = self.assigned.popleft()
             if not self._is_mine(job):
-                self.assigned.popleft()
                 continue
-            if not batches.has_room(job, room, free):
-                break
-            self.assigned.popleft()
-            self._store(job)
-            batches.add(job, self._ticket(job, keys.get(job._p_oid), job._begin(now)))
+            follows = self._follows(job)
+            if batches.place(job, follows):
+                self._store(job)
+                token = job._begin(now)
+                batches.add(job, self._ticket(job, keys.get(job._p_oid), token))
+                continue
+            kept.append(job)
+            if not follows:
+                break  # those behind it must not keep the threads from it
+        self.assigned.extendleft(reversed(kept))
         self.batches = batches.made()
+
+    def _follows(self, job: Any) -> bool:
+        """Whether another job has the place of `job` in one of its quotas."""
+        quotas = self.queue.quotas
+        return any(
+            name in quotas and quotas[name].follows(job) for name in job.quota_names
+        )
 
     def _is_mine(self, job: Any) -> bool:
         """Whether nobody has taken away a job that was claimed."""

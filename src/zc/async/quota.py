@@ -4,11 +4,12 @@
 
 A quota is one small record, written by dispatchers when they claim and reap.
 Two that take the last place at once conflict, and that is what makes the limit
-strict.  If a dispatcher dies, its jobs are handed back, and a place whose job
+strict.  Short jobs that a thread performs one after the other, in one transaction,
+share a place: the first holds it, the others follow.  If a dispatcher dies, its jobs are handed back, and a place whose job
 has ended or gone back is found empty by the next `clean`.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from zope.interface import implementer
@@ -22,11 +23,12 @@ from .interfaces import ACTIVE, ASSIGNED, NEW, IQuota, IQuotas
 class Quota(Compact):
     """See `IQuota`."""
 
-    _stored_ = ("name", "parent", "_size", "_holders")
+    _stored_ = ("name", "parent", "_size", "_holders", "_followers")
     name: str | None = None
     parent: Any = None
     _size = 1
     _holders: tuple = ()
+    _followers: tuple = ()
 
     def __init__(self, name: str, size: int = 1):
         self.name = name
@@ -53,24 +55,48 @@ class Quota(Compact):
 
     def clean(self) -> None:
         """See `IQuota`."""
-        kept = tuple(job for job in self._holders if _counts(job))
-        if len(kept) != len(self._holders):
-            self._holders = kept
+        self._keep(_counts)
 
     def add(self, job: Any) -> None:
         """See `IQuota`."""
+        self._require_named(job)
+        if job not in self:
+            self._holders += (job,)
+
+    def follow(self, job: Any) -> None:
+        """Have `job` take over the place of one that is performed before it.
+
+        The caller sees to it that it is not performed before.
+        """
+        self._require_named(job)
+        if job not in self and not self.follows(job):
+            self._followers += (job,)
+
+    def follows(self, job: Any) -> bool:
+        """Whether `job` waits for the place of another."""
+        return any(one is job for one in self._followers)
+
+    def _require_named(self, job: Any) -> None:
         if self.name not in job.quota_names:
             raise ValueError(
                 f"found quota names {job.quota_names!r} at {job!r}, expected "
                 f"{self.name!r} among them"
             )
-        if job not in self:
-            self._holders += (job,)
 
     def discard(self, job: Any) -> None:
         """Count `job` no longer; nothing happens if it was not counted."""
-        if job in self:
-            self._holders = tuple(held for held in self._holders if held is not job)
+        if job in self or self.follows(job):
+            self._keep(lambda one: one is not job)
+
+    def _keep(self, wanted: Callable[[Any], bool]) -> None:
+        holders = tuple(filter(wanted, self._holders))
+        followers = tuple(filter(wanted, self._followers))
+        room = max(self._size - len(holders), 0)
+        holders, followers = holders + followers[:room], followers[room:]
+        if holders != self._holders:
+            self._holders = holders
+        if followers != self._followers:
+            self._followers = followers
 
     def __contains__(self, job: Any) -> bool:
         return any(held is job for held in self._holders)
