@@ -3,11 +3,11 @@
 """Keys that order jobs by time and never collide.
 
 A key is an integer: microseconds, then a number that counts the keys of this
-process, then a random tag of the process.  The number goes on over all moments,
-since the same moment comes again: jobs are scheduled for it, clocks are set back.
-Two processes that draw the same tag still collide only when they make a key for
-the same microsecond with the same number; the mapping that gets both reports a
-conflict, and the second is made anew.
+process from a random start, then a random tag of the process.  The number goes on
+over all moments, since the same moment comes again: jobs are scheduled for it,
+clocks are set back.  Two processes collide only when they draw the same tag and
+make a key for the same microsecond with the same number: whoever moves a key to
+where it is taken makes it a little larger.
 """
 
 import itertools
@@ -15,15 +15,15 @@ import os
 import random
 import threading
 
-_TAG_BITS, _NUMBER_BITS = 24, 32
+_TAG_BITS, _NUMBER_BITS = 16, 28
 _SHIFT = _TAG_BITS + _NUMBER_BITS
 
-#: After how many keys the numbers of a process begin anew: days at full speed.
+#: After how many keys the numbers of a process begin anew: hours at full speed.
 NUMBERS = 1 << _NUMBER_BITS
 
 _lock = threading.Lock()
 _tag = 0
-_numbers = itertools.count()
+_numbers = itertools.count(random.SystemRandom().getrandbits(_NUMBER_BITS))
 _front_micros = 0
 
 

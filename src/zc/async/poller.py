@@ -52,6 +52,8 @@ class Poller:
         self._watched_settings: frozenset[bytes] = frozenset()
         self._heard: deque[Any] = deque(maxlen=10_000)
         self._settings_changed = False
+        self._late = False
+        self._looked_at = clock.utcnow()
         self._queues: list[Any] = []
         self._stopping = False
         self._last_logged: Any = None
@@ -117,13 +119,13 @@ class Poller:
             log.exception("abort failed")
 
     def _delay(self, next_poll: float) -> float:
-        if any(holding.more for holding in self.holdings.values()):
+        if self._late or any(holding.more for holding in self.holdings.values()):
             return 0.0
         delay = next_poll - time.monotonic()
         if any([holding.pool.relieve() for holding in self.holdings.values()]):
             delay = min(delay, TAKE_OVER)
         for queue in self._queues:
-            due = queue.next_due()
+            due = queue.next_due(self._looked_at)
             if due is not None:
                 delay = min(delay, (due - clock.utcnow()).total_seconds())
         return max(delay, 0.0)
@@ -133,12 +135,12 @@ class Poller:
     def poll(self) -> Any:
         """Look at everything, and begin a new poll record; return it.  Commits."""
         poll = self.records.begin_poll(clock.utcnow().replace(tzinfo=None))
-        self._heard.clear()
+        heard = self._take_heard()
         self._enrol()
         self._describe(poll)
         self._step_all(poll)
         for queue in self._queues:
-            self._housekeep(queue)
+            self._housekeep(queue, heard)
         self._log(poll)
         self.dispatcher.polled()
         return poll
@@ -148,24 +150,32 @@ class Poller:
         if self._settings_changed:
             self._enrol()
         poll = self.records.current
-        heard = set()
-        while self._heard:
-            heard.update(self._heard.popleft() or ())
-        everywhere = bool(heard) or self._is_due()
+        heard = self._take_heard()
+        everywhere = bool(heard) or self._late or self._is_due()
+        self._late = False
         claimed = self._step_all(poll, everywhere)
         if claimed:
             self._log_claimed(claimed)
         if heard:
             self._fetch_late(heard)
 
+    def _take_heard(self) -> set[bytes]:
+        heard: set[bytes] = set()
+        while self._heard:
+            heard.update(self._heard.popleft() or ())
+        return heard
+
     def _is_due(self) -> bool:
-        # The time is taken after `next_due`, which never answers with the past.
-        dues = (queue.next_due() for queue in self._queues)
+        dues = (queue.next_due(self._looked_at) for queue in self._queues)
         return any(due is not None and due <= clock.utcnow() for due in dues)
 
     def _step_all(self, poll: Any, everywhere: bool = True) -> dict:
         """Step all holdings, or those that call for it; return the claimed ids."""
         claimed: dict = {}
+        if everywhere:
+            # What is due by now calls for a look no more, whether it can be
+            # claimed or not.
+            self._looked_at = clock.utcnow()
         for holding in list(self.holdings.values()):
             if everywhere or holding.more or holding.wants_step():
                 ids = holding.step()
@@ -230,16 +240,18 @@ class Poller:
         self.dispatcher.adjust_pool(-holding.pool.size)
         holding.pool.stop()
 
-    def _housekeep(self, queue: Any) -> None:
+    def _housekeep(self, queue: Any, heard: set) -> None:
         pending = getattr(queue, "_pending", None)
         if pending is not None:
+            pending.touched(heard)
             self._attempt_housekeeping(pending)
 
     def _attempt_housekeeping(self, pending: Any) -> None:
         self.manager.begin()
         try:
-            pending.inbox.housekeep(clock.micros(clock.utcnow()))
+            filed = pending.housekeep(clock.micros(clock.utcnow()))
             self.manager.commit()
+            self._late = self._late or filed
         except Exception:
             # Another dispatcher does the same work.
             log.debug("housekeeping is left to the next poll", exc_info=True)
@@ -248,9 +260,8 @@ class Poller:
     def _fetch_late(self, heard: set) -> None:
         for queue in self._queues:
             pending = getattr(queue, "_pending", None)
-            if pending is not None and pending.inbox.touched(heard):
+            if pending is not None and pending.touched(heard):
                 self._attempt_housekeeping(pending)
-                self.signal.set()
 
     # Hearing.
 

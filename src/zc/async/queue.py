@@ -2,8 +2,8 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """Queues: where clients put jobs and dispatchers take them.
 
-What waits is kept by `pending`; this module decides who may be put and who may
-be claimed.  A put writes the job, its companion and what `pending` says; a
+What waits is kept by `pending`; this module decides who may be put, `selection`
+who may be claimed.  A put writes the job, its companion and what `pending` says; a
 claim writes the job, `pending`, and the quotas that the job names.
 """
 
@@ -18,22 +18,17 @@ from ZODB.interfaces import IConnection
 from zope.interface import implementer
 
 from . import clock
+from .claiming import NO_LANE, Lane
 from .containers import Mapping
-from .errors import (
-    BadStatusError,
-    NotInQueueError,
-    TimeoutError,
-)
-from .interfaces import KEY, NEW, PENDING, IJob, IQueue, IQueues, IUUID
+from .errors import BadStatusError, NotInQueueError
+from .interfaces import IUUID, KEY, NEW, PENDING, IJob, IQueue, IQueues
 from .keys import front_key, new_key
 from .membership import Dispatchers
 from .pending import Pending
 from .quota import Quotas
+from .selection import SUSPECT, Selection
 from .storable import check_storable
-from .utils import as_utc, log
-
-#: In the lane of a job under which a process has died: see `Queue.claim_some`.
-SUSPECT = "\0suspect"
+from .utils import as_utc
 
 
 @implementer(IQueue)
@@ -68,11 +63,9 @@ class Queue(Persistent):
         lane = self._lane(job)
         now = clock.micros(clock.utcnow())
         if begin_after is not None:
-            job.begin_after = begin_after
-            due = max(now, job._begin_after)
-        else:
-            # One that was here before keeps its place.
-            due = job._begin_after = job._begin_after or now
+            job._begin_after = max(clock.micros(as_utc(begin_after)), now)
+        elif job._begin_after is None:
+            job._begin_after = now
         if begin_by is not None:
             job.begin_by = begin_by
         elif job.begin_by is None and self.default_begin_by is not None:
@@ -83,7 +76,8 @@ class Queue(Persistent):
             job.retry_policy_factory = retry_policy_factory
         check_storable(job, self._p_jar)
         job.assignerUUID = zope.component.queryUtility(IUUID)
-        self._add(job, due, lane)
+        # One that was here before keeps its place.
+        self._add(job, job._begin_after, now, lane)
         return job
 
     def _check_new(self, job: Any) -> None:
@@ -99,20 +93,28 @@ class Queue(Persistent):
         for name in names:
             if name not in self.quotas:
                 raise ValueError("unknown quota name", name)
-        lane = tuple(sorted(set(names)))
-        return (*lane, SUSPECT) if job.deaths else lane
+        return _lane_of(job, names)
 
-    def _add(self, job: Any, due: int, lane: tuple[str, ...], front: bool = False):
+    def _add(self, job: Any, due: int, now: int, lane: Lane) -> None:
+        self._adopt(job)
+        key = new_key(max(due, 0))  # negative ones are in front
+        self._pending.put(key, job, lane, dated=due != now)
+
+    def _add_to_front(self, job: Any) -> None:
+        self._adopt(job)
+        key = front_key(clock.micros(clock.utcnow()))
+        self._pending.put(key, job, _lane_of(job, job.quota_names))
+
+    def _adopt(self, job: Any) -> None:
         if self._p_jar is not None and job._p_jar is None:
             # Here and not where something else may refer to it first.
             self._p_jar.add(job)
         job.parent = self
-        self._pending.put(front_key(due) if front else new_key(due), job, lane)
 
     def putBack(self, job: Any) -> None:
         """See `IQueue`."""
         self._return(job)
-        self._add(job, clock.micros(clock.utcnow()), self._known_lane(job), front=True)
+        self._add_to_front(job)
 
     def reschedule(self, job: Any, when: datetime.timedelta | datetime.datetime | bool):
         """Return a job to be performed at `when`; at the front if that is now.
@@ -121,15 +123,15 @@ class Queue(Persistent):
         takes it from the agent.  Does not commit.
         """
         now = clock.utcnow()
-        if when is True:
-            when = datetime.timedelta()
-        due = as_utc(when) if isinstance(when, datetime.datetime) else now + when
+        due = _moment(when, now)
         if due <= now:
             self.putBack(job)
             return
         self._return(job)
         job.begin_after = due
-        self._add(job, job._begin_after, self._known_lane(job))
+        # Quotas that were removed meanwhile limit nothing.
+        lane = _lane_of(job, job.quota_names)
+        self._add(job, job._begin_after, clock.micros(now), lane)
 
     def _return(self, job: Any) -> None:
         if job.status == PENDING:
@@ -137,24 +139,26 @@ class Queue(Persistent):
         if job.status != NEW:
             job._step(PENDING)
 
-    def _known_lane(self, job: Any) -> tuple[str, ...]:
-        """The lane of a job that was here before; removed quotas are ignored."""
-        lane = tuple(sorted(set(job.quota_names)))
-        return (*lane, SUSPECT) if job.deaths else lane
-
     def put_later(
         self,
         function: Callable,
         when: datetime.timedelta | datetime.datetime | None = None,
         args: tuple = (),
     ) -> Any:
-        """Put a job of the machinery's own, without a deadline; return it."""
+        """Put a job of the machinery's own, without a deadline; return it.
+
+        It goes on with something that was begun, so if `when` is now it goes ahead
+        of what waits.
+        """
+        now = clock.utcnow()
         job = IJob(function)
         job.args.extend(args)
-        if isinstance(when, datetime.timedelta):
-            when = clock.utcnow() + when
-        self.put(job, begin_after=when)
-        job.begin_by = None
+        job.begin_after = due = _moment(when, now)
+        job.assignerUUID = zope.component.queryUtility(IUUID)
+        if due <= now:
+            self._add_to_front(job)
+        else:
+            self._add(job, job._begin_after, clock.micros(now), NO_LANE)
         return job
 
     # Claiming.
@@ -175,46 +179,18 @@ class Queue(Persistent):
         count: int,
         filter: Callable[[Any], Any] | None = None,
         agent: Any = None,
+        chains: Any = None,
     ) -> list:
         """Take up to `count` due jobs that pass `filter`, first ones first.
 
         With an `agent`, at most one job under which a process has died is
         handed to its dispatcher at a time: so a job that kills its process is
-        told from those that happened to be there.
+        told from those that happened to be there.  `chains` tells which jobs may
+        follow others of a full quota: see `batches`.
         """
         if self.paused or count < 1:
             return []
-        jobs: list = []
-        now = clock.micros(clock.utcnow())
-        blocked = _Blocked(self, agent)
-        for entry in self._pending.iter_due(now, blocked):
-            taken = self._take(entry, now, filter)
-            if taken is not None:
-                blocked.note(entry.lane)
-                jobs.append(taken)
-                if len(jobs) == count:
-                    break
-        return jobs
-
-    def _take(self, entry: Any, now: int, filter: Callable | None) -> Any:
-        job = entry.job
-        try:
-            expired = _is_expired(job, now)
-        except Exception:
-            # Broken for good, or for this process: out of the way, not lost.
-            log.exception("a job in queue %r cannot be loaded; set aside", self.name)
-            self._pending.set_aside(entry)
-            return None
-        if not expired and filter is not None and not filter(job):
-            return None
-        self._pending.take(entry)
-        job.parent = None
-        if expired:
-            return _failing(job)
-        for name in job.quota_names:
-            if name in self.quotas:
-                self.quotas[name].add(job)
-        return job
+        return Selection(self, filter, agent, chains).take(count)
 
     def release(self, job: Any) -> None:
         """Give back the places of `job` in the quotas that it names."""
@@ -256,12 +232,24 @@ class Queue(Persistent):
 
     def refile(self, job: Any, quota_names: tuple[str, ...]) -> None:
         """The quota names of a waiting job are about to become these."""
-        lane = tuple(sorted(set(quota_names)))
-        self._pending.relane(job, (*lane, SUSPECT) if job.deaths else lane)
+        self._pending.relane(job, _lane_of(job, quota_names))
 
-    def next_due(self) -> datetime.datetime | None:
-        """When the first job that is not yet due will be; None if none is known."""
-        due = self._pending.next_due(clock.micros(clock.utcnow()))
+    def bring_back(self) -> int:
+        """Return jobs that were set aside because they could not be loaded.
+
+        How many: they may be loaded by now, where the code has changed.
+        """
+        return self._pending.bring_back()
+
+    def next_due(
+        self, after: datetime.datetime | None = None
+    ) -> datetime.datetime | None:
+        """When the first job due later than `after` will be; None if none is known.
+
+        `after` is when the caller last looked for due jobs, by default now.
+        """
+        after = clock.utcnow() if after is None else after
+        due = self._pending.next_due(clock.micros(after))
         return None if due is None else clock.from_micros(due)
 
     def __len__(self) -> int:
@@ -277,59 +265,18 @@ class Queue(Persistent):
         return self._pending[index]
 
 
-class _Blocked:
-    """Tells `pending` which lanes have no room, during one claim.
-
-    Called with a lane; quotas are cleaned once, when first met filled.
-    """
-
-    def __init__(self, queue: Queue, agent: Any):
-        self.queue = queue
-        self.agent = agent
-        self._cleaned: set[str] = set()
-        self._suspect_held: bool | None = None
-
-    def __call__(self, lane: tuple[str, ...]) -> bool:
-        return any(map(self._is_full, lane))
-
-    def _is_full(self, name: str) -> bool:
-        if name == SUSPECT:
-            return self._has_suspect()
-        quota = self.queue.quotas.get(name)
-        if quota is None:
-            return False
-        if quota.filled and name not in self._cleaned:
-            self._cleaned.add(name)
-            quota.clean()
-        return quota.filled
-
-    def _has_suspect(self) -> bool:
-        if self.agent is None:
-            return False
-        if self._suspect_held is None:
-            agents = self.agent.parent.values()
-            self._suspect_held = any(job.deaths for agent in agents for job in agent)
-        return self._suspect_held
-
-    def note(self, lane: tuple[str, ...]) -> None:
-        """A job of `lane` was taken."""
-        if SUSPECT in lane:
-            self._suspect_held = True
+def _lane_of(job: Any, quota_names: tuple[str, ...]) -> Lane:
+    lane = tuple(sorted(set(quota_names)))
+    return (*lane, SUSPECT) if job.deaths else lane
 
 
-def _is_expired(job: Any, now: int) -> bool:
-    if job.begin_by is None or job._active_start is not None:
-        return False
-    return job._begin_after + job.begin_by // clock.MICROSECOND < now
-
-
-def _failing(job: Any) -> Any:
-    """A job that makes `job` fail, since it was not begun in time."""
-    wrapper = IJob(job.fail)
-    wrapper.args.append(TimeoutError)
-    wrapper.begin_after = clock.utcnow()
-    job._parent = wrapper
-    return wrapper
+def _moment(
+    when: datetime.timedelta | datetime.datetime | bool | None, now: datetime.datetime
+) -> datetime.datetime:
+    """What is meant by an answer of a retry policy; None and True are now."""
+    if when is None or when is True:
+        return now
+    return now + when if isinstance(when, datetime.timedelta) else as_utc(when)
 
 
 @implementer(IQueues)
