@@ -29,6 +29,7 @@ LAYERS = {
         retry callbacks quota pending membership job queue agent composition
         call callingback inbox interruption jobcallbacks jobpolicy jobstate jobtimes
         observing performance waiting
+        buckets claiming housekeeping selection
         """,
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
