@@ -80,13 +80,22 @@ class _Policy:
     """What the policies share: the job, and data that is stored with it.
 
     `may_repeat` says whether an attempt that left no trace in the database may
-    be repeated without asking.
+    be repeated without asking.  `settings` names the attributes that can be set,
+    in a subclass or with ``functools.partial(Policy, name=value)`` as the factory.
     """
 
     may_repeat = False
+    settings: tuple[str, ...] = ()
 
-    def __init__(self, job: Any):
+    def __init__(self, job: Any, **settings: Any):
         self.parent = job
+        for name, value in settings.items():
+            if name not in self.settings:
+                raise TypeError(
+                    f"found setting {name!r} of {type(self).__name__}, expected one "
+                    f"of {', '.join(self.settings) or 'none'}"
+                )
+            setattr(self, name, _checked(name, value, getattr(self, name)))
 
     @property
     def data(self) -> dict:
@@ -119,6 +128,21 @@ class _Policy:
         return seen
 
 
+def _checked(name: str, value: Any, default: Any) -> Any:
+    if isinstance(default, datetime.timedelta):
+        good, wanted = isinstance(value, datetime.timedelta), "a timedelta"
+    elif isinstance(default, tuple):
+        value = value if isinstance(value, tuple) else (value,)
+        good = all(isinstance(one, (type, str)) for one in value)
+        wanted = "exception classes or their dotted names"
+    else:
+        good = value is None or type(value) is int
+        wanted = "an integer, or None for no limit"
+    if not good:
+        raise TypeError(f"found {name}={value!r}, expected {wanted}")
+    return value
+
+
 @adapter(IJob)
 @implementer(IRetryPolicy)
 class RetryCommonFourTimes(_Policy):
@@ -130,33 +154,41 @@ class RetryCommonFourTimes(_Policy):
     """
 
     may_repeat = True
-    max_attempts = 5
-    max_interruptions = 9
+    settings = ("max_attempts", "max_interruptions", "wait_increment", "max_wait")
+    max_attempts: int | None = 5
+    max_interruptions: int | None = 9
     wait_increment, max_wait = 5 * _SECOND, 60 * _SECOND
 
     def jobError(self, failure: Any, data_cache: dict) -> Answer:
         """See `IRetryPolicy`."""
-        return self._databaseError(failure.value, data_cache)
+        return self._databaseError(failure, data_cache)
 
     def commitError(self, failure: Any, data_cache: dict) -> Answer:
         """See `IRetryPolicy`."""
-        return self._databaseError(failure.value, data_cache)
+        return self._databaseError(failure, data_cache)
 
-    def _databaseError(self, error: BaseException, data_cache: dict) -> Answer:
+    def _databaseError(self, error: Any, data_cache: dict) -> Answer:
         if is_lost_connection(error):
-            count = self._count("lost connections", data_cache)
-            return min(count * self.wait_increment, self.max_wait)
+            return self._wait(self._count("lost connections", data_cache))
         if is_transient(error):
-            count = self._count("transient errors", data_cache)
-            return self.max_attempts is None or count < self.max_attempts
+            return self._transientError(self._count("transient errors", data_cache))
         return False
+
+    def _transientError(self, count: int) -> Answer:
+        return _is_below(count, self.max_attempts)
+
+    def _wait(self, count: int) -> datetime.timedelta:
+        return min(count * self.wait_increment, self.max_wait)
 
     def interrupted(self) -> Answer:
         """See `IRetryPolicy`."""
-        limit = self.max_interruptions
-        if limit is None or self.parent.interruptions <= limit:
+        if _is_below(self.parent.interruptions - 1, self.max_interruptions):
             return NOW
         return False
+
+
+def _is_below(count: int, limit: int | None) -> bool:
+    return limit is None or count < limit
 
 
 @adapter(IJob)
@@ -164,30 +196,38 @@ class RetryCommonFourTimes(_Policy):
 class RetryCommonForever(RetryCommonFourTimes):
     """For callbacks: tries harder, since a lost callback leaves work undone.
 
-    Transient errors and interruptions without limit, other errors of the
-    commit after growing waits with a CRITICAL log entry, `max_commit_errors`
-    attempts in all (None for no limit).
+    Transient errors: `max_at_once` attempts, then others after growing waits, up to
+    `max_attempts` in all.  Lost connections and interruptions: without limit.
+    Other errors of the commit: after growing waits, each with a CRITICAL log entry,
+    `max_commit_errors` attempts in all.  None stands for no limit.
     """
 
-    max_attempts = None
+    settings = (*RetryCommonFourTimes.settings, "max_at_once", "max_commit_errors")
+    max_attempts = 200
+    max_at_once: int | None = 20
     max_interruptions = None
-    max_commit_errors = 20
+    max_commit_errors: int | None = 20
+
+    def _transientError(self, count: int) -> Answer:
+        if not _is_below(count, self.max_attempts):
+            return False
+        if self.max_at_once is None or count < self.max_at_once:
+            return True
+        return self._wait(count - self.max_at_once + 1)
 
     def commitError(self, failure: Any, data_cache: dict) -> Answer:
         """See `IRetryPolicy`."""
-        answer = self._databaseError(failure.value, data_cache)
-        if answer is not False:
+        answer = self._databaseError(failure, data_cache)
+        if answer is not False or is_transient(failure):
             return answer
         count = self._count("other commit errors", data_cache)
-        if self.max_commit_errors is not None and count >= self.max_commit_errors:
-            return False
         log.critical(
             "commit of %r failed (attempt %d): %s",
             self.parent,
             count,
             failure.getErrorMessage(),
         )
-        return min(count * self.wait_increment, self.max_wait)
+        return _is_below(count, self.max_commit_errors) and self._wait(count)
 
 
 @adapter(IJob)
@@ -204,27 +244,20 @@ class NeverRetry(_Policy):
 class RetryWithBackoff(RetryCommonFourTimes):
     """Exponential back-off with full jitter for the application's own errors.
 
-    `errors` are the exception classes that are worth another try, `max_tries`
-    the attempts in all, the waits timedeltas.  Set them in a subclass, or with
-    ``functools.partial(RetryWithBackoff, max_tries=3)`` as the job's factory.
-    Errors of the database are treated as in `RetryCommonFourTimes`.  Each wait
+    `errors` are the exception classes (or their dotted names) that are worth another
+    try, `max_tries` the attempts in all, None for no limit; the waits are timedeltas.
+    Errors of the database are treated as in `RetryCommonFourTimes` first.  Each wait
     is a reschedule: slot and quota are free meanwhile.  Source: M. Brooker,
     "Exponential Backoff And Jitter", 2015.
     """
 
-    errors: tuple[type[BaseException], ...] = (Exception,)
-    max_tries = 8
+    settings = (
+        *RetryCommonFourTimes.settings,
+        *("errors", "max_tries", "first_wait", "longest_wait"),
+    )
+    errors: tuple[type[BaseException] | str, ...] = (Exception,)
+    max_tries: int | None = 8
     first_wait, longest_wait = 1 * _SECOND, 3600 * _SECOND
-
-    def __init__(self, job: Any, **settings: Any):
-        super().__init__(job)
-        for name, value in settings.items():
-            if not hasattr(type(self), name):
-                raise TypeError(
-                    f"found setting {name!r}; expected errors, max_tries, "
-                    "first_wait, longest_wait or one of RetryCommonFourTimes"
-                )
-            setattr(self, name, value)
 
     def jobError(self, failure: Any, data_cache: dict) -> Answer:
         """See `IRetryPolicy`."""
@@ -232,7 +265,11 @@ class RetryWithBackoff(RetryCommonFourTimes):
         if answer is not False or not failure.check(*self.errors):
             return answer
         count = self._count("errors", data_cache)
-        if count >= self.max_tries:
-            return False
-        ceiling = min(self.first_wait * 2 ** (count - 1), self.longest_wait)
-        return max(_SECOND / 1000, random.random() * ceiling)  # zero means the front
+        return _is_below(count, self.max_tries) and self._random_wait(count)
+
+    def _random_wait(self, count: int) -> datetime.timedelta:
+        longest = self.longest_wait.total_seconds()
+        # Beyond 2**64 every wait is the longest one, and a float overflows.
+        grown = self.first_wait.total_seconds() * 2.0 ** min(count - 1, 64)
+        wait = random.random() * min(grown, longest) * _SECOND
+        return max(_SECOND / 1000, wait)  # zero means the front

@@ -15,8 +15,9 @@ from typing import Any
 import transaction
 from persistent import Persistent
 from transaction.interfaces import TransientError
-from ZODB.POSException import ConflictError, ReadConflictError
 
+from .failure import is_failure
+from .tracebacks import dotted
 from .utils import log
 
 #: How often a transaction of the machinery itself is tried.
@@ -25,25 +26,32 @@ TRIES = 8
 #: The longest pause after the first failure, in seconds; doubled each time.
 PAUSE = 0.002
 
-_LOST = {
+#: By name, since neither package need be installed.
+_LOST = (
     "ZEO.Exceptions.ClientDisconnected",
-    "ZODB.POSException.StorageSystemError",
     "relstorage.adapters.interfaces.StorageDisconnectedDuringCommit",
-    "relstorage.storage.util.StorageDisconnected",
-    "sqlalchemy.exc.DisconnectionError",
-}
+)
 
 
-def is_transient(error: BaseException) -> bool:
-    """Tell whether repeating the transaction is all that `error` asks for."""
-    return isinstance(error, (TransientError, ConflictError, ReadConflictError))
+def is_transient(error: Any) -> bool:
+    """Tell whether repeating the transaction is all that `error` asks for.
+
+    `error` is an exception or a failure; of a failure the names count, since its
+    exception is a copy, and a stand-in where that could not be pickled.
+    """
+    if is_failure(error):
+        return bool(error.check(TransientError))
+    return isinstance(error, TransientError)
 
 
-def is_lost_connection(error: BaseException) -> bool:
-    """Tell whether `error` says that the storage cannot be reached now."""
-    return any(
-        f"{cls.__module__}.{cls.__qualname__}" in _LOST for cls in type(error).__mro__
-    )
+def is_lost_connection(error: Any) -> bool:
+    """Tell whether `error` says that the storage cannot be reached now.
+
+    `error` is an exception or a failure.
+    """
+    if is_failure(error):
+        return bool(error.check(*_LOST))
+    return any(dotted(cls) in _LOST for cls in type(error).__mro__)
 
 
 def pause_before(attempt: int) -> None:
