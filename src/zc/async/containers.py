@@ -16,7 +16,7 @@ from persistent import Persistent
 from ZODB.POSException import ConflictError
 
 from . import clock
-from .keys import last_key, new_key
+from .keys import key_micros, last_key, new_key
 
 _ABSENT = object()
 
@@ -248,11 +248,13 @@ class History(Persistent):
     """Values by the time at which they were added, the newest first.
 
     Kept in chunks, so that an addition rewrites little, and whole chunks are
-    dropped when all in them are older than `max_age` seconds.
+    dropped when all in them are older than `max_age` seconds.  A chunk spans no
+    more than a part of that, however little is added.
     """
 
     max_age = 7 * 24 * 3600
     chunk_size = 32
+    chunks_in_age = 7
 
     def __init__(self):
         self._chunks = LOBTree()  # first microsecond -> Chunk
@@ -260,16 +262,27 @@ class History(Persistent):
         self._count = 0
 
     def add(self, value: Any, micros: int) -> None:
-        """Add `value` as the newest, at the time `micros`."""
+        """Add `value` as the newest, at the time `micros`.
+
+        That is not before the last addition, even if the clock was set back.
+        """
         chunk = self._newest
-        if chunk is None or len(chunk) >= self.chunk_size:
+        if chunk:
+            micros = max(micros, key_micros(max(chunk)))
+        if chunk is None or self._is_full(chunk, micros):
             chunk = self._new_chunk(micros)
         chunk.add(new_key(micros), value)
 
+    def _is_full(self, chunk: Chunk, micros: int) -> bool:
+        if len(chunk) >= self.chunk_size:
+            return True
+        span = self.max_age * 1_000_000 // self.chunks_in_age
+        return len(chunk) > 0 and micros - key_micros(min(chunk)) >= span
+
     def _new_chunk(self, micros: int) -> Chunk:
-        self._drop_old(micros - self.max_age * 1_000_000)
         if self._newest is not None:
             self._count += len(self._newest)
+        self._drop_old(micros - self.max_age * 1_000_000)
         start = micros
         if self._chunks:
             start = max(start, self._chunks.maxKey() + 1)
@@ -277,9 +290,12 @@ class History(Persistent):
         return chunk
 
     def _drop_old(self, limit: int) -> None:
-        # A chunk is old when the next one begins before the limit.
+        # A chunk is old when the next one begins before the limit.  Of the last
+        # of these only its content tells.
         starts = list(self._chunks.keys(max=limit))
-        for start in starts[:-1]:
+        if starts and key_micros(max(self._chunks[starts[-1]])) >= limit:
+            starts.pop()
+        for start in starts:
             self._count -= len(self._chunks.pop(start))
 
     def __len__(self) -> int:
