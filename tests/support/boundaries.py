@@ -93,6 +93,14 @@ def name_of(thread_name, records):
     return f"{role}: {' + '.join(sorted(steps)) or 'other'}"
 
 
+def points_of(name):
+    """The named points of a commit: "claim", and "poller: claim", say."""
+    role, _, steps = name.partition(": ")
+    for step in steps.split(" + "):
+        yield step
+        yield f"{role}: {step}"
+
+
 def _loaded(data):
     """Class and state of a record; references as (oid, class)."""
     unpickler = pickle.Unpickler(io.BytesIO(data))

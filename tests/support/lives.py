@@ -1,6 +1,6 @@
 # Copyright (c) Zope Foundation and Contributors.
 # Zope Public License, version 2.1: see LICENSE.txt.
-"""Processes with a dispatcher that are killed: `Nursery` and what it runs.
+"""Processes with a dispatcher that are killed: `Nursery`, and what it runs.
 
 One Python starts and imports everything; each life is a fork of it, so that a life
 takes some hundredths of a second.  The process that forks has no threads and no
@@ -17,15 +17,18 @@ import sys
 import threading
 import time
 import traceback
-import uuid
 from pathlib import Path
 
 from . import scenario
+from .boundaries import points_of
 
 ROOT = Path(__file__).parents[2]
 
 #: A life that takes longer hangs, which is a failure.
 PATIENCE = 20.0
+
+#: How long a life waits for its jobs, before it tells which are not done.
+DRAIN = 10.0
 
 
 class LifeError(AssertionError):
@@ -36,7 +39,8 @@ class Nursery:
     """Starts lives; used by tests.  A context manager.
 
     `run(plan)` returns the report of one life, a dict: `ended` is "killed" or
-    "drained", `boundaries` the list of [number, moment, name] that it came by.
+    "done", `boundaries` the list of [number, moment, name] that it came by, and
+    `text` whatever else it said.  See `Life` for plans.
     """
 
     def __enter__(self):
@@ -67,7 +71,7 @@ class Nursery:
         if not line:
             raise LifeError(f"the nursery ended at {plan}")
         report = json.loads(line)
-        if report["ended"] not in ("killed", "drained"):
+        if report["ended"] not in ("killed", "done"):
             raise LifeError(f"{plan} ended as {report['ended']}:\n{report['text']}")
         return report
 
@@ -125,7 +129,7 @@ def _report(text, code, killed):
     if os.WIFSIGNALED(code) and os.WTERMSIG(code) == signal.SIGKILL:
         ended = "killed"
     elif os.WIFEXITED(code) and os.WEXITSTATUS(code) == 0:
-        ended = "drained"
+        ended = "done"
     else:
         ended = f"wait status {code}{', which hung' if killed else ''}"
     return {"ended": ended, "boundaries": boundaries, "text": rest}
@@ -149,29 +153,43 @@ def _be_alive(plan, writing):
 
 
 class Life:
-    """Opens the database, puts what is missing, performs all, ends.
+    """Does what its plan says, a dict.
 
-    The plan: `folder`; `kill at`, a boundary [number, moment], or [name, count,
-    moment] for the count-th commit of that name, from 1; `kill after` some seconds;
-    `instance`, the name of the UUID file; `death`, seconds of silence until a
-    sibling is dead; `deaths`, how many deaths in a row a job may survive.
+    `folder` is where the database is; `do` what to do: "prepare" a database (with
+    `count` and `backlog`), "check" it, or, by default, put and perform all that is
+    missing.  It is killed at `kill at`, a boundary [number, moment], or [point,
+    count, moment] for the count-th commit of that point, from 1; or `kill after` some
+    seconds.  `linger` is how many seconds it stays when all is done.  `instance` is
+    the name of the UUID file; for the rest see `scenario.adjust`.
     """
 
     def __init__(self, plan, writing):
         self.plan = plan
         self.writing = writing
+        self.path = Path(plan["folder"]) / plan.get("file", "data.fs")
         self.kill_at = plan.get("kill at")
-        self._counts = {}
+        self._count = 0
 
     def run(self):
-        folder = Path(self.plan["folder"])
-        os.environ["ZC_ASYNC_UUID"] = str(folder / self.plan.get("instance", "uuid"))
+        instance = self.plan.get("instance", "uuid")
+        os.environ["ZC_ASYNC_UUID"] = str(self.path.parent / instance)
         scenario.adjust(self.plan)
-        with scenario.dispatching(folder / "data.fs", self._hook) as site:
+        getattr(self, self.plan.get("do", "perform"))()
+
+    def prepare(self):
+        scenario.prepare(self.path, self.plan["count"], self.plan["backlog"])
+
+    def check(self):
+        for problem in scenario.problems(self.path):
+            os.write(self.writing, f"{problem}\n".encode())
+
+    def perform(self):
+        with scenario.dispatching(self.path, self._hook) as site:
             site.put_missing()
-            site.wait_until_drained(PATIENCE)
-            if self.plan.get("linger"):
-                threading.Event().wait(self.plan["linger"])
+            site.wait_until_drained(DRAIN)
+            if "death" in self.plan:
+                site.wait_until_alone(DRAIN)
+            threading.Event().wait(self.plan.get("linger", 0))
 
     def _hook(self, number, moment, name):
         line = json.dumps([number, moment, name]) + "\n"
@@ -184,15 +202,10 @@ class Life:
             return False
         if len(self.kill_at) == 2:
             return number == self.kill_at[0]
-        if name != self.kill_at[0]:
+        if self.kill_at[0] not in points_of(name):
             return False
-        self._counts[name] = self._counts.get(name, 0) + 1
-        return self._counts[name] == self.kill_at[1]
-
-
-def new_identity():
-    """A name for a UUID file that no life has used."""
-    return f"uuid-{uuid.uuid4().hex[:8]}"
+        self._count += 1
+        return self._count == self.kill_at[1]
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ has had exactly one effect, whatever died in between.
 import contextlib
 import datetime
 import logging
+import uuid
 
 import transaction
 import zope.component
@@ -24,7 +25,7 @@ from zc.async_ import clock, configure, dispatcher, interruption, local, members
 from zc.async_.failure import is_failure
 from zc.async_.interfaces import COMPLETED, KEY
 from zc.async_.job import Job
-from zc.async_.retry import RetryWithBackoff
+from zc.async_.retry import RetryCommonFourTimes, RetryWithBackoff
 from zc.async_.subscribers import AgentInstaller, QueueInstaller
 
 from .boundaries import BoundaryStorage
@@ -151,11 +152,14 @@ class Put(Persistent):
         self.effects = effects
 
 
-def prepare(path, count):
-    """Make a database with a queue, and places for the effects of `count` puts."""
-    storage = FileStorage(str(path), create=True)
-    with _opened(storage) as (_, root):
-        QueueInstaller()(DatabaseOpened(root._p_jar.db()))
+def prepare(path, count, backlog):
+    """Make a database with a queue, and places for the effects of `count` puts.
+
+    The first `backlog` of them are put already.
+    """
+    configure.base(uuid.uuid4())
+    with _opened(FileStorage(str(path), create=True)) as (connection, root):
+        QueueInstaller()(DatabaseOpened(connection.db()))
         transaction.begin()
         root[KEY][""].quotas.create(QUOTA)
         root["puts"] = OOBTree()
@@ -164,6 +168,7 @@ def prepare(path, count):
             _, expected = KINDS[kind_of(number)]
             root["effects"][number] = {name: Effect() for name in expected}
         transaction.commit()
+        Worksite(connection, root).put_missing(backlog)
 
 
 def kind_of(number):
@@ -185,13 +190,15 @@ def _opened(storage):
 def adjust(plan):
     """Set what the plan of a life says, and what makes lives short."""
     agents = membership.DispatcherAgents
-    agents.ping_interval = 20 * MILLISECONDS
+    agents.ping_interval = plan.get("ping", 30000) * MILLISECONDS
     agents.ping_death_interval = datetime.timedelta(seconds=plan.get("death", 60))
-    interruption.MAX_DEATHS = plan.get("deaths", interruption.MAX_DEATHS)
+    if plan.get("patient"):
+        interruption.MAX_DEATHS = 10_000
+        RetryCommonFourTimes.max_interruptions = None
 
 
 @contextlib.contextmanager
-def dispatching(path, hook, size=4, threads=2):
+def dispatching(path, hook, size=8, threads=2):
     """A `Worksite` on the database at `path`, with a dispatcher at work."""
     configure.base()
     zope.component.provideHandler(AgentInstaller("main", size=size, threads=threads))
@@ -211,9 +218,9 @@ class Worksite:
         self.connection = connection
         self.root = root
 
-    def put_missing(self):
-        """Put, one a transaction, what no life has put."""
-        for number in self.root["effects"]:
+    def put_missing(self, count=None):
+        """Put, one a transaction, what was not put before, of the first `count`."""
+        for number in list(self.root["effects"])[:count]:
             transaction.begin()
             if number not in self.root["puts"]:
                 self._put(number)
@@ -229,14 +236,20 @@ class Worksite:
 
     def wait_until_drained(self, seconds):
         """Wait until all that was put is completed, and nothing is held."""
+        self._wait_until_none(unfinished, seconds)
 
+    def wait_until_alone(self, seconds):
+        """Wait until all dispatchers but one are deactivated."""
+        self._wait_until_none(crowd, seconds)
+
+    def _wait_until_none(self, find, seconds):
         def look():
             transaction.abort()
             transaction.begin()
-            return not list(unfinished(self.root))
+            return not list(find(self.root))
 
         with woken_by(self.connection.db()) as signal:
-            wait_until(look, lambda: list(unfinished(self.root)), seconds, signal)
+            wait_until(look, lambda: list(find(self.root)), seconds, signal)
 
 
 def unfinished(root):
@@ -253,15 +266,22 @@ def unfinished(root):
                 yield f"{held.name} holds {list(held)}, waiting {list(held.waiting())}"
 
 
+def crowd(root):
+    """The activated dispatchers, when there are several."""
+    agents = root[KEY][""].dispatchers.values()
+    activated = [each.UUID for each in agents if each.activated]
+    return activated if len(activated) > 1 else []
+
+
 # Afterwards.
 
 
-def problems(path, count):
+def problems(path):
     """What is wrong with the stored data of a drained database, as text."""
     with _opened(FileStorage(str(path), read_only=True)) as (_, root):
         found = list(unfinished(root))
         found.extend(_wrong_places(root[KEY][""]))
-        for number in range(count):
+        for number in root["effects"]:
             put = root["puts"].get(number)
             if put is None:
                 found.append(f"{number} ({kind_of(number)}) was never put")
