@@ -54,19 +54,25 @@ class Brevity:
 
 
 class Chains:
-    """Which jobs of full quotas can follow those that are claimed with them."""
+    """Which jobs of full quotas can follow others that this agent has claimed.
 
-    def __init__(self, brevity: Brevity):
+    A chain is as long as two batches: while one is performed, the next is there.
+    `waiting` are the jobs claimed earlier and not yet begun.
+    """
+
+    def __init__(self, brevity: Brevity, waiting: Iterable[Any] = ()):
         self._brevity = brevity
         self._lengths: dict[Any, tuple[int, float]] = {}
+        for job in waiting:
+            self.note(job)
 
     def admits(self, job: Any) -> bool:
         """Whether `job` fits into the chain of its quotas, if there is one."""
         count, total = self._lengths.get(_chain(job), (0, 0.0))
-        if not 0 < count < self._brevity.size:
+        if not 0 < count < 2 * self._brevity.size:
             return False
         seconds = self._brevity.of(job)
-        return seconds is not None and total + seconds <= self._brevity.seconds
+        return seconds is not None and total + seconds <= 2 * self._brevity.seconds
 
     def note(self, job: Any) -> None:
         """`job` was claimed."""
@@ -75,9 +81,8 @@ class Chains:
             key = _chain(job)
             count, total = self._lengths.get(key, (0, 0.0))
             if seconds is None:
-                self._lengths[key] = self._brevity.size, total  # nothing follows it
-            else:
-                self._lengths[key] = count + 1, total + seconds
+                count = 2 * self._brevity.size  # nothing follows it
+            self._lengths[key] = count + 1, total + (seconds or 0.0)
 
 
 def _chain(job: Any) -> Any:

@@ -23,18 +23,30 @@ class Compact(Persistent):
     """
 
     _stored_: tuple[str, ...] = ()
+    _bits_: dict[str, int] = {}  # noqa: RUF012 - made for each class
+    _names_: dict[int, tuple[str, ...]] = {}  # noqa: RUF012 - by mask, as met
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls._bits_ = {name: 1 << at for at, name in enumerate(cls._stored_)}
+        cls._names_ = {}
 
     def __getstate__(self) -> tuple:
-        mask = 0
-        values: list[Any] = []
-        extras = dict(Persistent.__getstate__(self) or ())
-        for position, name in enumerate(self._stored_):
-            if name in extras:
-                mask |= 1 << position
-                values.append(self._encode(name, extras.pop(name)))
+        bits = self._bits_
+        mask, extras = 0, {}
+        attributes = Persistent.__getstate__(self) or {}
+        for name in attributes:
+            bit = bits.get(name)
+            if bit is None:
+                extras[name] = attributes[name]
+            else:
+                mask |= bit
+        encode = self._encode
+        state = [mask]
+        state += [encode(name, attributes[name]) for name in self._names(mask)]
         if extras:
-            values.append(extras)
-        return (mask, *values)
+            state.append(extras)
+        return tuple(state)
 
     def __setstate__(self, state: tuple | dict) -> None:
         if isinstance(state, tuple):
@@ -42,16 +54,21 @@ class Compact(Persistent):
         Persistent.__setstate__(self, state)
 
     def _named(self, state: tuple) -> dict[str, Any]:
-        mask = state[0]
-        named = {}
-        index = 1
-        for position, name in enumerate(self._stored_):
-            if mask >> position & 1:
-                named[name] = self._decode(name, state[index])
-                index += 1
-        if index < len(state):
-            named.update(state[index])
+        names = self._names(state[0])
+        decode = self._decode
+        named = {name: decode(name, value) for name, value in zip(names, state[1:], strict=False)}
+        if len(state) > len(names) + 1:
+            named.update(state[-1])
         return named
+
+    @classmethod
+    def _names(cls, mask: int) -> tuple[str, ...]:
+        """The attributes that a mask stands for, in the order of their values."""
+        names = cls._names_.get(mask)
+        if names is None:
+            names = tuple(name for name in cls._stored_ if cls._bits_[name] & mask)
+            cls._names_[mask] = names
+        return names
 
     def _encode(self, name: str, value: Any) -> Any:
         """What is stored for `value`; subclasses shorten it."""

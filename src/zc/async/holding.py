@@ -186,7 +186,7 @@ class _Step:
     def _claim_jobs(self) -> list:
         agent = self.agent
         if hasattr(agent, "claim_some"):
-            return agent.claim_some(agent.size, Chains(self.brevity))
+            return agent.claim_some(agent.size, Chains(self.brevity, self.assigned))
         jobs = []
         while len(jobs) < agent.size:
             job = agent.claimJob()
@@ -248,6 +248,7 @@ class _Step:
             self.holding.queue_name,
             self.holding.agent_name,
             job.quota_names,
+            type(job),
         )
 
 

@@ -198,7 +198,8 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
 
     def _settle(self, result: Any, expect_callbacks: bool = False) -> None:
         """Take `result` as the end result."""
-        self._step(CALLBACKS if expect_callbacks or self.callbacks else COMPLETED)
+        expect_callbacks = expect_callbacks or self._companion.has_callbacks
+        self._step(CALLBACKS if expect_callbacks else COMPLETED)
         self._result = result
         self._active_end = clock.micros(clock.utcnow())
         self._forget_waiting()

@@ -280,9 +280,13 @@ class Performance:
             self.observer.awaiting(job, self.value)
         elif job.status in (CALLBACKS, COMPLETED):
             self.observer.settled(job)
-            if job.status == CALLBACKS or unfinished(job.callbacks):
+            if job.status == CALLBACKS or _has_new_callbacks(job):
                 job._perform_callbacks(self.tell_agent)
         return True
+
+
+def _has_new_callbacks(job: Any) -> bool:
+    return job._companion.has_callbacks and unfinished(job.callbacks)
 
 
 def _discard(value: Any) -> None:

@@ -18,6 +18,7 @@ from . import clock, failure
 from .callables import describe
 from .durations import callable_name
 from .errors import ReassignedError
+from .ghosts import ghost
 from .interfaces import COMPLETED, PENDING
 from .observing import Observer
 from .performance import Performance
@@ -50,6 +51,7 @@ class Ticket(NamedTuple):
     queue_name: str
     agent_name: str
     quota_names: tuple[str, ...]
+    job_class: type
     value: Any = NOTHING
 
     @property
@@ -183,7 +185,7 @@ class Performer(Observer):
         connection = self._connection
         if connection.db().database_name != ticket.database_name:
             connection = connection.get_connection(ticket.database_name)
-        return connection.get(ticket.oid)
+        return ghost(connection, ticket.oid, ticket.job_class)
 
     def begins(self, ticket: Ticket, job: Any) -> None:
         """The callable of `job` is about to be called."""

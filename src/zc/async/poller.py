@@ -226,7 +226,7 @@ class Poller:
     def _holding(self, queue: Any, agent: Any) -> Holding:
         holding = self.holdings.get(agent._p_oid)
         if holding is None:
-            pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self.signal.hint)
+            pool = Pool(self.dispatcher, f"{queue.name}/{agent.name}", self._freed)
             holding = Holding(
                 queue, agent, pool, self.manager, self.dispatcher.durations
             )
@@ -234,6 +234,13 @@ class Poller:
         holding.resize()
         self.dispatcher.adjust_pool(holding.pool.size - before)
         return holding
+
+    def _freed(self, enough: bool) -> None:
+        """A thread has nothing to do.  In that thread."""
+        if enough:
+            self.signal.set()
+        else:
+            self.signal.hint()
 
     def _give_up(self, holding: Holding) -> None:
         """An agent was removed: its threads finish what they have begun, and end."""

@@ -19,6 +19,9 @@ from .utils import log
 
 Outcomes = list[tuple[Ticket, str]]
 
+#: How many jobs in a batch are worth a step of the poller.
+ENOUGH = 4
+
 #: After how many seconds others take over what a round has not begun.
 TAKE_OVER = 1.0
 
@@ -27,10 +30,11 @@ class Pool:
     """Worker threads for one agent.
 
     `freed` is called, in a worker thread, when a thread has nothing to do, and
-    when it takes the last ticket while `hungry` is set.
+    when it takes the last batch while `hungry` is set; with true when there is
+    enough to do for the poller to come at once.
     """
 
-    def __init__(self, dispatcher: Any, name: str, freed: Callable[[], None]):
+    def __init__(self, dispatcher: Any, name: str, freed: Callable[[bool], None]):
         self.dispatcher = dispatcher
         self.name = name
         self.size = 0
@@ -154,10 +158,10 @@ class Pool:
             if batch is None:
                 return
             if self.hungry and ready.empty():
-                self._freed()
+                self._freed(True)
             self._perform(performer, batch, connection)
             if ready.empty():
-                self._freed()
+                self._freed(len(batch.tickets) >= ENOUGH)
 
     def _perform(self, performer: Performer, batch: Batch, connection: Any) -> None:
         """Perform a batch to its end, in as many rounds as it takes."""
