@@ -12,8 +12,10 @@ import uuid
 import transaction
 from persistent import Persistent
 from persistent.mapping import PersistentMapping
+from transaction.interfaces import TransientError
 from ZODB.DB import DB
 from ZODB.DemoStorage import DemoStorage
+from ZODB.POSException import StorageError
 
 from zc.async_ import registrations
 from zc.async_.interfaces import KEY
@@ -177,3 +179,24 @@ class Counter(Persistent):
     def __call__(self, *args):
         self.count += 1
         return ("called", *args)
+
+
+class AnswerLostError(StorageError, TransientError):
+    """Looks like ZEO's ClientDisconnected."""
+
+
+AnswerLostError.__module__ = "ZEO.Exceptions"
+AnswerLostError.__qualname__ = AnswerLostError.__name__ = "ClientDisconnected"
+
+
+class LossyStorage(DemoStorage):
+    """Commits, and raises instead of saying so, for the transactions to come."""
+
+    to_lose = ()  # one truth value for each coming commit
+
+    def tpc_finish(self, transaction, func=lambda tid: None):
+        tid = super().tpc_finish(transaction, func)
+        lose, *self.to_lose = self.to_lose or (False,)
+        if lose:
+            raise AnswerLostError
+        return tid
