@@ -365,6 +365,8 @@ def test_a_dispatcher_hears_of_late_arrivals_in_passed_buckets(world, count):
     found = world.dispatcher.keep()
     world.sync()
     assert found + world.dispatcher.seen() == late
+    newcomer = Party(world.open())
+    assert found + newcomer.seen() == late
 
 
 def test_a_dispatcher_hears_of_them_when_another_passed_the_buckets(world):
