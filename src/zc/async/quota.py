@@ -5,8 +5,9 @@
 A quota is one small record, written by dispatchers when they claim and reap.
 Two that take the last place at once conflict, and that is what makes the limit
 strict.  Short jobs that a thread performs one after the other, in one transaction,
-share a place: the first holds it, the others follow.  If a dispatcher dies, its jobs are handed back, and a place whose job
-has ended or gone back is found empty by the next `clean`.
+share a place: the first holds it, the others follow.  If a dispatcher dies, its
+jobs are handed back, and a place whose job has ended or gone back is found empty by
+the next `clean`.
 """
 
 from collections.abc import Callable, Iterator
