@@ -278,7 +278,7 @@ class Poller:
             return
         watched, settings = set(), set()
         root = self.connection.root()
-        settings.update((root._p_oid, getattr(root.get(KEY), "_p_oid", None)))
+        settings |= {root._p_oid, *_oids_of_mapping(root.get(KEY))}
         for queue in self._queues:
             watched |= _oids_of_work(queue)
             settings |= _oids_of_settings(queue, self.dispatcher.UUID)
@@ -373,9 +373,15 @@ def _oids_of_work(queue: Any) -> set:
 
 def _oids_of_settings(queue: Any, UUID: Any) -> set:
     """What a commit writes when queues, quotas or agents were changed."""
-    oids = {queue.quotas._p_oid, queue.quotas._items._p_oid}
+    oids = _oids_of_mapping(queue.quotas)
     agents = queue.dispatchers.get(UUID)
     if agents is not None:
-        oids |= {agents._p_oid, agents._items._p_oid}
+        oids |= _oids_of_mapping(agents)
         oids.update(agent._p_oid for agent in agents.values())
     return oids
+
+
+def _oids_of_mapping(mapping: Any) -> set:
+    """What a commit writes when something was added to one of our mappings."""
+    items = getattr(mapping, "_items", None)
+    return {getattr(one, "_p_oid", None) for one in (mapping, items)}
