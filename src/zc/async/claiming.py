@@ -59,8 +59,9 @@ class Place:
     def __init__(self) -> None:
         #: The last keys seen, of lanes by their names, of `later` by None.
         self.keys: dict[Lane | None, int] = {}
-        #: The bucket of the inbox to go on with.
+        #: The bucket of the inbox to go on with, and what was seen from there on.
         self.bucket: Bucket | None = None
+        self.seen: dict[int, Bucket] = {}
 
 
 class Claim:
@@ -144,6 +145,8 @@ class Claim:
         for bucket in self.pending.inbox.buckets(self.place.bucket):
             self.buckets.append(bucket)
             for key, entry in bucket.items():
+                if key in self.place.seen:
+                    continue
                 due = Due(key, entry, bucket)
                 if key <= self.limit:
                     yield due
@@ -181,17 +184,26 @@ class Claim:
     # Where to go on.
 
     def _note(self, due: Due) -> None:
-        if not isinstance(due.home, MergingMapping):
+        if isinstance(due.home, Bucket):
+            self.place.seen[due.key] = due.home
+        elif not isinstance(due.home, MergingMapping):
             name = None if due.home is self.pending.later else due.lane
             self.place.keys[name] = due.key
 
     def _note_bucket(self) -> None:
         """Remember the first bucket that has an entry nobody has looked at."""
+        if not self.buckets:
+            return
         waiting = {id(due.home) for due in self.window}
         waiting.update(id(due.home) for _, _, due, _ in self.heap)
-        for bucket in self.buckets:
+        first = len(self.buckets) - 1
+        for number, bucket in enumerate(self.buckets):
             if id(bucket) in waiting:
-                self.place.bucket = bucket
-                return
-        if self.buckets:
-            self.place.bucket = self.buckets[-1]
+                first = number
+                break
+        left = {id(bucket) for bucket in self.buckets[:first]}
+        place = self.place
+        place.bucket = self.buckets[first]
+        place.seen = {
+            key: bucket for key, bucket in place.seen.items() if id(bucket) not in left
+        }
