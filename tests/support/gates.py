@@ -7,6 +7,7 @@ by name, since what it is given has to be stored.
 """
 
 import threading
+from typing import Any
 
 PATIENCE = 20.0
 
@@ -61,6 +62,12 @@ def gate(name: str) -> Gate:
     """The gate of that name, made when first asked for."""
     with _lock:
         return _gates.setdefault(name, Gate(name))
+
+
+def pass_gate(name: str, value: Any = None) -> Any:
+    """A job that arrives at a gate, waits there, and returns `value`."""
+    gate(name).enter()
+    return value
 
 
 def open_all() -> None:

@@ -8,7 +8,7 @@ import uuid
 import transaction
 import zope.component
 from ZODB.DB import DB
-from ZODB.MappingStorage import MappingStorage
+from ZODB.DemoStorage import DemoStorage
 from zope.processlifetime import DatabaseOpened
 
 from zc.async_ import configure, dispatcher
@@ -38,10 +38,14 @@ class Site:
     connections are left over.
     """
 
-    def __init__(self, storage=None, queue_names=("",), size=3, **options):
+    def __init__(
+        self, storage=None, queue_names=("",), size=3, threads=None, **options
+    ):
         configure.base(uuid.uuid4())
-        zope.component.provideHandler(AgentInstaller("main", size=size))
-        self.db = DB(MappingStorage() if storage is None else storage, **options)
+        zope.component.provideHandler(
+            AgentInstaller("main", size=size, threads=threads)
+        )
+        self.db = DB(DemoStorage() if storage is None else storage, **options)
         self.dispatchers = []
         QueueInstaller(queue_names)(DatabaseOpened(self.db))
         transaction.abort()
