@@ -156,6 +156,8 @@ class Pool:
         while True:
             batch = ready.get()
             if batch is None:
+                # Who finished while this was waiting has left it to us.
+                self._freed(False)
                 return
             if self.hungry and ready.empty():
                 self._freed(True)
