@@ -18,6 +18,7 @@ from ZODB.DemoStorage import DemoStorage
 from ZODB.POSException import StorageError
 
 from zc.async_ import registrations
+from zc.async_.agent import Agent
 from zc.async_.interfaces import KEY
 from zc.async_.job import Job
 from zc.async_.observing import Observer
@@ -64,6 +65,16 @@ class JobsCase(unittest.TestCase):
     @property
     def queue(self):
         return self.make_queue()
+
+    def make_agent(self, size=10):
+        """An agent of an activated dispatcher that nobody runs; commits."""
+        identity = uuid.uuid4()
+        self.queue.dispatchers.register(identity)
+        agents = self.queue.dispatchers[identity]
+        agents["main"] = Agent(size=size)
+        agents.activate()
+        transaction.commit()
+        return agents["main"]
 
     def put(self, item, **options):
         """Put into the queue, and commit."""

@@ -37,6 +37,8 @@ class WithCallbacks:
         retry_policy_factory: Any = None,
     ) -> Any:
         """See `IJob`."""
+        if callback is None:
+            raise TypeError("found None, expected a callable or a job as callback")
         job = prepared(callback, failure_log_level, retry_policy_factory)
         self._add(job)
         return job
