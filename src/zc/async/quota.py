@@ -18,6 +18,7 @@ from zope.interface import implementer
 from .compact import Compact
 from .containers import Mapping
 from .interfaces import ACTIVE, ASSIGNED, NEW, IQuota, IQuotas
+from .transactions import raise_if_passing
 
 
 @implementer(IQuota)
@@ -61,7 +62,11 @@ class Quota(Compact):
     def add(self, job: Any) -> None:
         """See `IQuota`."""
         self._require_named(job)
-        if job not in self:
+        if job in self:
+            # Another may be about to take away a place that the job did not
+            # need for a while: it must not.
+            self._p_changed = True
+        else:
             self._holders += (job,)
 
     def follow(self, job: Any) -> None:
@@ -70,7 +75,9 @@ class Quota(Compact):
         The caller sees to it that it is not performed before.
         """
         self._require_named(job)
-        if job not in self and not self.follows(job):
+        if job in self or self.follows(job):
+            self._p_changed = True  # as in `add`
+        else:
             self._followers += (job,)
 
     def follows(self, job: Any) -> bool:
@@ -118,7 +125,8 @@ def _counts(job: Any) -> bool:
         if job.status == NEW:
             return job.parent is None  # claimed by hand
         return job.status in (ASSIGNED, ACTIVE) and not job.waiting
-    except Exception:
+    except Exception as error:
+        raise_if_passing(error)
         # A job that cannot be loaded must not block others for ever.
         return False
 
@@ -137,7 +145,16 @@ class Quotas(Mapping):
             raise TypeError(f"found quota name {name!r}, expected a string")
         if name in self:
             raise ValueError(f"there is a quota named {name!r} already")
-        self[name] = Quota(name, size)
+        quota = self[name] = Quota(name, size)
+        for job in self._held():
+            if _counts(job) and name in job.quota_names:
+                quota.add(job)  # from before a quota of this name was removed
+
+    def _held(self) -> Iterator[Any]:
+        dispatchers = getattr(self.parent, "dispatchers", None)
+        for agents in () if dispatchers is None else dispatchers.values():
+            for agent in agents.values():
+                yield from agent
 
     def remove(self, name: str) -> None:
         """See `IQuotas`."""

@@ -23,7 +23,7 @@ from .claiming import Due, Lane, Place
 from .errors import TimeoutError, UnloadableCallableError
 from .interfaces import IJob
 from .keys import share
-from .transactions import is_lost_connection, is_transient
+from .transactions import raise_if_passing
 from .utils import log
 
 #: In the lane of a job under which a process has died: see `Queue.claim_some`.
@@ -209,7 +209,7 @@ class Selection:
         try:
             expired = _is_expired(due.job, self.now)
         except Exception as error:
-            _raise_if_passing(error)
+            raise_if_passing(error)
             # Broken for good, or for this process: out of the way, not lost.
             log.exception(
                 "queue %r sets a job aside that cannot be loaded", self.queue.name
@@ -231,7 +231,7 @@ class Selection:
         except UnloadableCallableError:
             return True  # to fail, with an error that names what is missing
         except Exception as error:
-            _raise_if_passing(error)
+            raise_if_passing(error)
             if not self._complained:
                 self._complained = True
                 log.exception("filter %r raised; it refuses %r", self.filter, job)
@@ -248,12 +248,6 @@ class Selection:
         if self.chains is not None:
             self.chains.note(job)
         return job
-
-
-def _raise_if_passing(error: Exception) -> None:
-    """Raise errors of the database that repeating the transaction may cure."""
-    if is_transient(error) or is_lost_connection(error):
-        raise error
 
 
 def _is_expired(job: Any, now: int) -> bool:

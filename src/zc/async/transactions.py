@@ -15,6 +15,7 @@ from typing import Any
 import transaction
 from persistent import Persistent
 from transaction.interfaces import TransientError
+from ZODB.POSException import StorageError
 
 from .failure import is_failure
 from .tracebacks import dotted
@@ -52,6 +53,17 @@ def is_lost_connection(error: Any) -> bool:
     if is_failure(error):
         return bool(error.check(*_LOST))
     return any(dotted(cls) in _LOST for cls in type(error).__mro__)
+
+
+def raise_if_passing(error: Exception) -> None:
+    """Raise `error` if it is of the storage: loading may succeed another time.
+
+    For code that takes any other error for a broken object.
+    """
+    if is_transient(error) or isinstance(error, (StorageError, OSError)):
+        raise error
+    if is_lost_connection(error):
+        raise error
 
 
 def pause_before(attempt: int) -> None:
