@@ -207,6 +207,25 @@ def test_a_job_that_is_handed_back_or_removed_gives_up_its_place(seat, quota):
     assert second.status == PENDING
 
 
+def test_a_job_that_waits_for_another_gives_up_its_place(seat):
+    seat.queue.quotas.create("one")
+    inner = Job(number, "inner")
+    outer = Job(nothing_but, inner)
+    outer.quota_names = ("one",)
+    seat.queue.put(outer)
+    seat.put(1, quota_names=("one",))
+    seat.commit()
+    agent = seat.agent(size=10)
+    (job,) = agent.claim_some(10)
+    job()
+    assert job.waiting
+    assert numbers(agent.claim_some(10)) == [1]
+
+
+def nothing_but(job):
+    return job
+
+
 def test_a_quota_is_not_blocked_by_a_job_that_cannot_be_loaded(seat, quota):
     class Broken:
         @property
