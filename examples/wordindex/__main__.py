@@ -56,6 +56,7 @@ class Program:
     def run(self) -> int:
         if self.options.again:
             self.place.clear()
+            trouble.remove(self.planted)
         db = self.place.open()
         try:
             status = 0 if self._prepare(db) else self._work(db)

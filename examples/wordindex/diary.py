@@ -81,8 +81,13 @@ class Diary(Persistent):
         """How long all sessions worked; up to `INTERVAL` of a killed one is lost."""
         return sum(later.time - earlier.time for earlier, later in self._steps())
 
+    def rate(self) -> float:
+        """Files a second, in the time that was noted."""
+        files = sum(later.done - earlier.done for earlier, later in self._steps())
+        return files / max(self.seconds(), 0.001)
+
     def rates(self) -> list[float]:
-        """Files a second, between one entry and the next."""
+        """The same, between one entry and the next."""
         return [
             (later.done - earlier.done) / max(later.time - earlier.time, 0.001)
             for earlier, later in self._steps()

@@ -12,6 +12,12 @@ SUFFIXES = frozenset(
     .rst .sh .sql .text .toml .ts .tsv .txt .xml .yaml .yml .zcml
     """.split()
 )
+NAMES = frozenset(
+    """
+    AUTHORS CHANGELOG CHANGES COPYING CREDITS HISTORY INSTALL LICENCE LICENSE METADATA
+    NEWS NOTICE README THANKS TODO Dockerfile Makefile
+    """.split()
+)
 SKIPPED_FOLDERS = frozenset(["__pycache__", "node_modules"])
 
 
@@ -21,11 +27,8 @@ def default_folder() -> str:
 
 
 def is_text(name: str) -> bool:
-    """Whether a file of this name should be one: README and METADATA are."""
-    stem, suffix = os.path.splitext(name)
-    if suffix:
-        return suffix.lower() in SUFFIXES
-    return stem.isupper()
+    """Whether a file of this name should be one."""
+    return name in NAMES or os.path.splitext(name)[1].lower() in SUFFIXES
 
 
 def is_skipped(name: str) -> bool:

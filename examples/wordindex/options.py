@@ -45,8 +45,8 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
         "--threads",
         metavar="N",
         type=positive,
-        default=4,
-        help="how many jobs are performed at once (default: 4)",
+        default=3,
+        help="how many jobs are performed at once (default: 3)",
     )
     add(
         "--size",

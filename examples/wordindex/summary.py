@@ -32,15 +32,11 @@ def _line(name: str, text: str) -> str:
 
 def _time(build: Any) -> str:
     diary = build.diary
-    seconds = diary.seconds()
-    text = f"{seconds:.1f} s, {build.done / max(seconds, 0.1):,.0f} files a second"
+    text = f"{diary.seconds():.1f} s, {diary.rate():,.0f} files a second"
     if diary.sessions > 1:
-        text += f"; begun {diary.sessions} times, {_interrupted(build)} interrupted"
+        text += f"; started {diary.sessions} times, "
+        text += f"{count(build.interrupted, 'job')} interrupted and performed again"
     return text
-
-
-def _interrupted(build: Any) -> str:
-    return count(build.interrupted, "reading")
 
 
 def _failures(build: Any) -> Iterator[str]:

@@ -7,6 +7,7 @@ They are made only when no FOLDER was given.
 
 import os
 import threading
+from contextlib import suppress
 
 BAD_FILES = {
     "is-not-text.txt": b"\x7fELF\x02\x01\x01\0\0\0\0\0" * 8,
@@ -30,6 +31,13 @@ def plant(folder: str) -> None:
         os.symlink("no-such-file", link)
     with open(os.path.join(folder, BEING_WRITTEN), "ab"):
         pass
+
+
+def remove(folder: str) -> None:
+    """Remove the files."""
+    for name in [*BAD_FILES, LINK_TO_NOWHERE, BEING_WRITTEN]:
+        with suppress(FileNotFoundError):
+            os.remove(os.path.join(folder, name))
 
 
 class Writer:

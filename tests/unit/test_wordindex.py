@@ -4,11 +4,14 @@
 
 import io
 import os
+import signal
 import time
 
 import pytest
 
-from examples.wordindex import texts
+from examples.wordindex import texts, trouble
+from examples.wordindex.build import Build
+from examples.wordindex.diary import Diary, Entry
 from examples.wordindex.folder import printable, relative, text_files
 from examples.wordindex.index import Index, Text
 from examples.wordindex.options import parse
@@ -21,7 +24,8 @@ from examples.wordindex.progress import (
     short_call,
 )
 from examples.wordindex.searching import found
-from examples.wordindex.summary import sparkline
+from examples.wordindex.summary import MOST_FAILURES, sparkline, summary
+from examples.wordindex.working import Stopping
 
 LONG_AGO = 1_000_000_000
 
@@ -130,7 +134,7 @@ def test_a_file_that_is_not_there_is_an_oserror(tmp_path):
 # Folders
 
 
-def test_texts_are_found_by_suffix_or_by_names_in_capitals(tmp_path):
+def test_texts_are_found_by_suffix_or_name(tmp_path):
     for name in ("a.py", "b/README", "b/c.TXT", "d.so", "e", ".f/g.py", "h.pyc"):
         write(tmp_path / name, b"")
     write(tmp_path / "__pycache__" / "i.py", b"")
@@ -308,10 +312,88 @@ def test_a_call_is_shown_without_the_job_around_it():
     assert short_call(call) == "build.read('/a')"
 
 
+def test_failures_are_listed_up_to_a_limit():
+    build = Build(["/texts"])
+    for number in range(MOST_FAILURES + 2):
+        build.index.fail(number, f"/texts/{number:02}", "no text")
+    lines = list(summary(build, 0))
+    assert lines[-MOST_FAILURES - 2] == "Not indexed:"
+    assert lines[-MOST_FAILURES - 1] == "  00: no text"
+    assert lines[-1] == "  and 2 more"
+
+
+def diary_of(*entries):
+    diary = Diary(None)
+    diary.entries.update(dict(enumerate(Entry(*entry) for entry in entries)))
+    return diary
+
+
+def test_the_time_between_sessions_does_not_count():
+    diary = diary_of((1, 0.0, 0), (1, 2.0, 10), (2, 1000.0, 15), (2, 1001.0, 25))
+    assert diary.seconds() == 3
+    assert diary.rates() == [5, 10]
+    assert diary.rate() == pytest.approx(20 / 3)
+
+
+def test_a_build_of_no_time_has_a_rate():
+    assert diary_of((1, 5.0, 0)).rate() == 0
+
+
 def test_rates_are_drawn_relative_to_the_highest():
     assert sparkline([0, 5, 10]) == " =@"
     assert sparkline([]) == ""
     assert len(sparkline([1.0] * 1000)) <= 48
+
+
+# Signals
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_waiting_and_gives_the_exit_status(number):
+    before = signal.getsignal(number)
+    with Stopping() as stopping:
+        assert not stopping.wait(0)
+        signal.raise_signal(number)
+        assert stopping.wait(30)
+    assert stopping.status == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_a_second_signal_ends_the_process_at_once(monkeypatch):
+    ends = []
+    monkeypatch.setattr(os, "_exit", ends.append)
+    with Stopping():
+        signal.raise_signal(signal.SIGINT)
+        assert not ends
+        signal.raise_signal(signal.SIGINT)
+    assert ends == [130]
+
+
+# Trouble
+
+
+def test_the_files_that_make_trouble_do_so(tmp_path):
+    trouble.plant(str(tmp_path))
+    for name in trouble.BAD_FILES:
+        path = write(tmp_path / name, (tmp_path / name).read_bytes())
+        with pytest.raises(texts.UnreadableTextError):
+            texts.decode(texts.read_bytes(path))
+    with pytest.raises(FileNotFoundError):
+        texts.read_bytes(str(tmp_path / trouble.LINK_TO_NOWHERE))
+    trouble.remove(str(tmp_path))
+    assert os.listdir(tmp_path) == []
+
+
+def test_a_writer_that_was_stopped_is_continued_by_the_next(tmp_path, monkeypatch):
+    path = tmp_path / trouble.BEING_WRITTEN
+    monkeypatch.setattr(trouble, "PAUSE", 0)
+    trouble.plant(str(tmp_path))
+    path.write_bytes(b"Another pro")  # it was killed
+    writer = trouble.Writer(str(tmp_path))
+    writer.start()
+    writer.join(30)
+    counted = texts.words_of(path.read_text())
+    assert counted["program"] == counted["again"] == trouble.LINES
 
 
 # Arguments and the data folder
