@@ -40,10 +40,10 @@ log = logging.getLogger(__name__)
 
 QUOTA = "index"
 
-#: How many batches are on their way at once.  The queue stays short, however many
-#: files there are, and updates need not wait until the last file is read.
+#: How many batches are on their way at once.  So the queue stays short, however many
+#: files there are, and updates need not wait until the last file has been read.
 BATCHES_AT_ONCE = 4
-SMALLEST_BATCH, LARGEST_BATCH = 10, 100
+SMALLEST_BATCH, LARGEST_BATCH = 10, 50  # files
 
 #: How often work is put again that was given up because processes died under it.
 MOST_ROUNDS = 5

@@ -50,9 +50,9 @@ class Document(NamedTuple):
 
 
 class Hit(NamedTuple):
-    """A document that has all words searched for, `count` times in all."""
+    """A document that has all words searched for, `times` times in all."""
 
-    count: int
+    times: int
     path: str
 
 
@@ -114,7 +114,7 @@ class Index(Persistent):
             Hit(sum(each[number] for each in found), self.documents[number].path)
             for number in numbers
         ]
-        return sorted(hits, key=lambda hit: (-hit.count, hit.path))
+        return sorted(hits, key=lambda hit: (-hit.times, hit.path))
 
     def words(self, prefix: str = "") -> Iterator[str]:
         """All words that begin with `prefix`, in order."""

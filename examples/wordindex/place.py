@@ -17,8 +17,9 @@ from ZODB.FileStorage import FileStorage
 #: Objects kept in memory by each thread's connection.
 CACHE_SIZE = 20_000
 
-_FILES = ("fs", "fs.index", "fs.index.index_tmp", "fs.lock", "fs.old", "fs.tmp")
-_FILES += ("uuid", "log")  # fmt: skip
+_SUFFIXES = """
+    fs fs.index fs.index.index_tmp fs.lock fs.old fs.tmp uuid uuid.lock log
+""".split()
 
 
 class InUseError(Exception):
@@ -52,7 +53,7 @@ class Place:
 
     def clear(self) -> None:
         """Remove the database and what belongs to it."""
-        for suffix in _FILES:
+        for suffix in _SUFFIXES:
             if os.path.exists(self.path(suffix)):
                 os.remove(self.path(suffix))
 

@@ -6,13 +6,17 @@ Looking writes nothing: a connection reads, and the dispatcher tells what its
 threads do from memory.
 """
 
+import os
 import shutil
 import time
+from collections.abc import Iterable
 from typing import Any, NamedTuple, TextIO
 
 import transaction
 
 from zc.async_.interfaces import IQueue
+
+from .summary import count
 
 WIDTH = 24  # of the bar
 PLAIN_INTERVAL = 2.0  # seconds between two lines, where there is no terminal
@@ -28,6 +32,7 @@ class Figures(NamedTuple):
     waiting: int = 0
     finished: bool = False
     trouble: str | None = None
+    folders: tuple[str, ...] = ()
 
     @property
     def done(self) -> int:
@@ -53,6 +58,7 @@ class View:
             waiting=len(IQueue(root)),
             finished=build.finished is not None,
             trouble=build.trouble,
+            folders=build.folders,
         )
 
     def close(self) -> None:
@@ -121,22 +127,24 @@ def _counts(figures: Figures) -> str:
     if figures.failed:
         text += f", {figures.failed} failed"
     if figures.read_again:
-        text += f", {figures.read_again} retries"
-    return f"{text}, {figures.waiting} jobs waiting"
+        text += f", {figures.read_again} read again"
+    return f"{text}, {count(figures.waiting, 'job')} waiting"
 
 
-def what_it_does(dispatcher: Any) -> str:
+def what_it_does(dispatcher: Any, folders: Iterable[str]) -> str:
     """The call that one of the threads performs at this moment."""
     for oid, database_name in dispatcher.getActiveJobIds():
         try:
             call = dispatcher.getJobInfo(oid, database_name)["call"]
         except KeyError:
             continue  # ended meanwhile
-        return short_call(call)
+        return short_call(call, folders)
     return ""
 
 
-def short_call(call: str) -> str:
-    """The function and its arguments in the repr of a job."""
-    _, found, rest = call.partition("``")
-    return rest.rpartition("``")[0].rpartition("wordindex.")[2] if found else call
+def short_call(call: str, folders: Iterable[str]) -> str:
+    """The function and its arguments in the repr of a job, without well-known paths."""
+    call = call.partition("``")[2].rpartition("``")[0] or call
+    for known in ["examples.wordindex.", *(folder + os.sep for folder in folders)]:
+        call = call.replace(known, "")
+    return call

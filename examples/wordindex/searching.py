@@ -20,7 +20,7 @@ def found(build: Any, query: str) -> Iterator[str]:
     hits = index.find(query)
     yield f"{query!r}: {count(len(hits), 'file')}"
     for hit in hits[:MOST_HITS]:
-        yield f"  {hit.count:>6,}  {relative(hit.path, build.folders)}"
+        yield f"  {hit.times:>6,}  {relative(hit.path, build.folders)}"
     if len(hits) > MOST_HITS:
         yield f"          and {len(hits) - MOST_HITS:,} more"
     if not hits:

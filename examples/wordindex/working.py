@@ -58,7 +58,7 @@ def watch(db: Any, dispatcher: Any, display: Display, stopping: "Stopping") -> F
     try:
         while True:
             figures = view.look()
-            display.show(figures, what_it_does(dispatcher))
+            display.show(figures, what_it_does(dispatcher, figures.folders))
             if figures.finished or figures.trouble or stopping.wait(GLANCE):
                 return figures
     finally:

@@ -98,7 +98,7 @@ def test_the_index_has_the_words_of_all_files(built):
         assert index.indexed == COUNT + 1
         words = [word for word in index.words() if word != "growing"]
         for word in words[::40]:
-            found = {hit.path: hit.count for hit in index.find(word)}
+            found = {hit.path: hit.times for hit in index.find(word)}
             assert found == expected(folder, word)
         assert len(words) > 400
 
@@ -119,8 +119,8 @@ def test_a_file_that_is_being_written_is_read_again(built):
         build = root["wordindex"]
         assert build.read_again > 0
         (hit,) = build.index.find("growing")
-    assert hit.count == (folder / "growing.txt").read_text().count("growing")
-    assert f"{hit.count}  growing.txt" in output
+    assert hit.times == (folder / "growing.txt").read_text().count("growing")
+    assert f"{hit.times}  growing.txt" in output
 
 
 def test_the_summary_has_the_figures(built):

@@ -189,7 +189,7 @@ def index_of(*contents, batch=100):
 
 def test_documents_with_all_words_are_found_the_best_first():
     index = index_of("red green", "red red green", "red", "green green blue red")
-    hits = [(hit.path, hit.count) for hit in index.find("Red green")]
+    hits = [(hit.path, hit.times) for hit in index.find("Red green")]
     assert hits == [("/1", 3), ("/3", 3), ("/0", 2)]
 
 
@@ -267,7 +267,7 @@ def test_a_line_of_progress_has_counts_and_a_bar():
     assert line.startswith(
         "[############            ]  50%  100 of 200 files, 1 failed"
     )
-    assert line.endswith("2 retries, 7 jobs waiting  12 s  read('/a')")
+    assert line.endswith("2 read again, 7 jobs waiting  12 s  read('/a')")
 
 
 def test_progress_of_no_files_is_complete():
@@ -308,8 +308,9 @@ def test_a_live_line_covers_the_one_before():
 
 
 def test_a_call_is_shown_without_the_job_around_it():
-    call = "<zc.async.job.Job (oid 1, db 'x') ``examples.wordindex.build.read('/a')``>"
-    assert short_call(call) == "build.read('/a')"
+    call = "examples.wordindex.build.read('/texts/a')"
+    job = f"<zc.async.job.Job (oid 1, db 'x') ``{call}``>"
+    assert short_call(job, ["/texts"]) == "build.read('a')"
 
 
 def test_failures_are_listed_up_to_a_limit():
