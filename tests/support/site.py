@@ -47,7 +47,8 @@ class Site:
         )
         self.db = DB(DemoStorage() if storage is None else storage, **options)
         self.dispatchers = []
-        QueueInstaller(queue_names)(DatabaseOpened(self.db))
+        if queue_names is not None:
+            QueueInstaller(queue_names)(DatabaseOpened(self.db))
         transaction.abort()
         self.connection = self.db.open()
 
