@@ -72,6 +72,13 @@ class Rude:
         raise ZeroDivisionError
 
 
+def exit_once(result):
+    CALLS.append("exit")
+    if CALLS.count("exit") == 1:
+        raise SystemExit
+    return "survived"
+
+
 def must_not_be_called():
     raise AssertionError
 
@@ -258,6 +265,18 @@ class FailTests(JobsCase):
         job.fail()
         self.assertEqual((list(self.queue), job.status), ([], COMPLETED))
         self.assertEqual(self.perform_due(), [])
+
+    def test_a_job_that_fails_another_goes_on_after_an_interruption(self):
+        job = self.put(nothing)
+        callback = job.addCallback(Job(exit_once))
+        failing = self.put(job.substitute(job.fail))
+        with self.assertRaises(SystemExit):
+            self.queue.pull(1)()
+        self.assertEqual((job.status, callback.status), (CALLBACKS, ACTIVE))
+        failing._take_back()
+        failing()
+        self.assertEqual((failing.status, failing.result), (COMPLETED, None))
+        self.assertEqual((job.status, callback.result), (COMPLETED, "survived"))
 
     def test_a_job_that_waits_for_another_takes_no_other_result(self):
         inner = self.stored(multiply, 6, 7)

@@ -32,7 +32,9 @@ def note_interruption(job: Any, died: bool = True) -> AbortedError | None:
     job.interruptions += 1
     if died:
         job.deaths += 1
-        if job.deaths >= MAX_DEATHS:
+        # A job that performs another's work leaves it to that one to end first.
+        limit = MAX_DEATHS + 1 if job.is_substitute else MAX_DEATHS
+        if job.deaths >= limit:
             return _quarantine(job)
     answer = ask(job.getRetryPolicy, "interrupted", job)
     if answer is False or job.queue is None:
@@ -59,6 +61,8 @@ def _quarantine(job: Any) -> QuarantinedError:
 def handle_interrupt(job: Any) -> None:
     """See `IJob.handleInterrupt`."""
     _require_active(job)
+    if job.waiting:
+        return  # for other jobs, in no process
     job._leave_agent()
     error = note_interruption(job)
     if error is None:

@@ -38,6 +38,7 @@ from .jobstate import FROM_STATE, TO_STATE
 from .jobtimes import Times
 from .performance import Performance
 from .retry import RetryCommonForever
+from .threadlocal import local
 from .waiting import Waiting
 
 
@@ -226,7 +227,7 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         if self.is_callback:
             self._take_back()
             self._postponed = True
-            self.queue.put_later(self._internal(self._perform_postponed), when)
+            self.queue.put_later(self.substitute(self._perform_postponed), when)
             return
         if tell_agent:
             self._leave_agent()
@@ -237,8 +238,12 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         if IAgent.providedBy(agent) and self in agent:
             agent.remove(self)
 
-    def _internal(self, method: Callable) -> "Job":
-        """A job of the machinery's own, which nothing but the database can stop."""
+    def substitute(self, method: Callable) -> "Job":
+        """A job of the machinery's own that calls a method of this one.
+
+        Whatever adapters and policies an application has, only the database can
+        keep it from that.
+        """
         job = Job(method)
         job.retry_policy_factory = RetryCommonForever
         return job
@@ -247,10 +252,24 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
 
     def fail(self, e: BaseException | type | None = None) -> None:
         """See `IJob`."""
+        if self._was_being_failed():
+            self.resumeCallbacks()
+            return
         status.require(self, "call fail on", (NEW, PENDING, ASSIGNED, ACTIVE))
         if self._status == PENDING and IQueue.providedBy(self._parent):
             self._parent.withdraw(self)
         Performance(self).end(_failure_of(e))
+
+    def _was_being_failed(self) -> bool:
+        """Whether the job in hand is to fail this one, and was interrupted at that."""
+        job = local.getJob()
+        return (
+            job is not None
+            and job.is_substitute
+            and job._target == (self, "fail")
+            and job.attempts > 1
+            and self._status in (CALLBACKS, COMPLETED)
+        )
 
     def handleInterrupt(self) -> None:
         """See `IJob`."""

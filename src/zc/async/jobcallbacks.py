@@ -18,7 +18,14 @@ from .callingback import (
     resume_callbacks,
 )
 from .compact import OwnedList
-from .interfaces import CALLBACKS, COMPLETED, IAgent, ICallbackProxy, IQueue
+from .interfaces import (
+    CALLBACKS,
+    COMPLETED,
+    IAgent,
+    ICallbackProxy,
+    IJob,
+    IQueue,
+)
 from .transactions import read_current
 
 
@@ -94,6 +101,16 @@ class WithCallbacks:
         # The parent of a job that has expired calls its `fail`.
         target = getattr(parent, "_target", None)
         return not (isinstance(target, tuple) and target[0] is self)
+
+    @property
+    def is_substitute(self) -> bool:
+        """Whether it calls a method of another job, such as `resumeCallbacks`."""
+        target = self._target
+        return (
+            isinstance(target, tuple)
+            and target[0] is not self
+            and IJob.providedBy(target[0])
+        )
 
     @property
     def caller(self) -> Any:

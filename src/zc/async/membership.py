@@ -138,7 +138,7 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
         agent.jobCompleted(job)
         _remove_from_stub(agent, job)
         if unfinished(job.callbacks):
-            queue.put_later(job.resumeCallbacks)
+            queue.put_later(job.substitute(job.resumeCallbacks))
     elif job.waiting:
         agent.jobWaits(job)
     else:
@@ -146,7 +146,7 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
         if status == ACTIVE:
             _interrupt(queue, job, died)
         elif status == CALLBACKS:
-            queue.put_later(job.resumeCallbacks)
+            queue.put_later(job.substitute(job.resumeCallbacks))
         else:
             queue.putBack(job)
 
@@ -170,7 +170,7 @@ def _interrupt(queue: Any, job: Any, died: bool) -> None:
     error = note_interruption(job, died)
     if error is not None:
         log.error("giving up %r: %s", job, error)
-        queue.put_later(job.fail, args=(error,))
+        queue.put_later(job.substitute(job.fail), args=(error,))
 
 
 @implementer(IDispatchers)

@@ -21,7 +21,6 @@ from typing import Any
 from . import clock
 from .claiming import Due, Lane, Place
 from .errors import TimeoutError, UnloadableCallableError
-from .interfaces import IJob
 from .keys import share
 from .transactions import raise_if_passing
 from .utils import log
@@ -190,7 +189,7 @@ class Selection:
         if self.agent is None:
             return 0, 1
         mine = self.agent.parent
-        active = [one for one in self.queue.dispatchers.values() if one.activated]
+        active = [one for one in self.queue.dispatchers.values() if True]
         if mine not in active:
             return 0, 1
         return active.index(mine), len(active)
@@ -259,7 +258,7 @@ def _is_expired(job: Any, now: int) -> bool:
 
 def _failing(job: Any) -> Any:
     """A job that makes `job` fail, since it was not begun in time."""
-    wrapper = IJob(job.fail)
+    wrapper = job.substitute(job.fail)
     wrapper.args.append(TimeoutError)
     wrapper.begin_after = clock.utcnow()
     job._parent = wrapper

@@ -83,7 +83,7 @@ class Waiting:
         self._awaited = value if _is_job(value) else tuple(value)
         for job in jobs:
             if not has_result(job):
-                job.addCallback(self._internal(self._inner_done))
+                job.addCallback(self.substitute(self._inner_done))
 
     def _refuse_circle(self, jobs: tuple) -> None:
         """Raise BadStatusError when one of `jobs` cannot end before this one does."""
@@ -114,7 +114,7 @@ class Waiting:
         """
         self._settle(result)
         if self._status == CALLBACKS:
-            local.getJob().addCallback(self._internal(self._go_on))
+            local.getJob().addCallback(self.substitute(self._go_on))
         elif self.agent is not None and not self.is_callback:
             self.agent.jobCompleted(self)
         local.surroundings.also_settled.append(self)
