@@ -189,7 +189,7 @@ class Selection:
         if self.agent is None:
             return 0, 1
         mine = self.agent.parent
-        active = [one for one in self.queue.dispatchers.values() if True]
+        active = [one for one in self.queue.dispatchers.values() if one.activated]
         if mine not in active:
             return 0, 1
         return active.index(mine), len(active)
