@@ -33,6 +33,7 @@ class CallbackProxy(Compact):
     success: Any = None
     failure: Any = None
     job: Any = None
+    _to_state_ = {"_callbacks": tuple}  # noqa: RUF012
     _callbacks: Any = ()
     _passed = False
 
@@ -40,9 +41,6 @@ class CallbackProxy(Compact):
         self.parent = parent
         self.success = _adopt(success, self)
         self.failure = _adopt(failure, self)
-
-    def _encode(self, name: str, value: Any) -> Any:
-        return tuple(value) if name == "_callbacks" else value
 
     @property
     def callbacks(self) -> OwnedList:

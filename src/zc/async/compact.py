@@ -8,7 +8,7 @@ bit mask and the values that differ from the class's default.  The list may only
 grow at its end: that is what lets records of older releases load.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from persistent import Persistent
@@ -20,9 +20,13 @@ class Compact(Persistent):
     Other attributes (of subclasses, of applications) are stored as well, by
     name.  Each name in `_stored_` needs a default on the class; mutable values
     must be `OwnedList` or `OwnedDict`, or be replaced rather than changed.
+    `_to_state_` and `_from_state_` have a function for each attribute that is
+    stored in another form.
     """
 
     _stored_: tuple[str, ...] = ()
+    _to_state_: dict[str, Callable[[Any], Any]] = {}  # noqa: RUF012
+    _from_state_: dict[str, Callable[[Any], Any]] = {}  # noqa: RUF012
     _bits_: dict[str, int] = {}  # noqa: RUF012 - made for each class
     _names_: dict[int, tuple[str, ...]] = {}  # noqa: RUF012 - by mask, as met
 
@@ -41,9 +45,12 @@ class Compact(Persistent):
                 extras[name] = attributes[name]
             else:
                 mask |= bit
-        encode = self._encode
-        state = [mask]
-        state += [encode(name, attributes[name]) for name in self._names(mask)]
+        to_state = self._to_state_
+        state: list[Any] = [mask]
+        state += [
+            to_state[name](attributes[name]) if name in to_state else attributes[name]
+            for name in self._names(mask)
+        ]
         if extras:
             state.append(extras)
         return tuple(state)
@@ -55,8 +62,10 @@ class Compact(Persistent):
 
     def _named(self, state: tuple) -> dict[str, Any]:
         names = self._names(state[0])
-        decode = self._decode
-        named = {name: decode(name, value) for name, value in zip(names, state[1:], strict=False)}
+        named = dict(zip(names, state[1:], strict=False))
+        for name, from_state in self._from_state_.items():
+            if name in named:
+                named[name] = from_state(named[name])
         if len(state) > len(names) + 1:
             named.update(state[-1])
         return named
@@ -69,14 +78,6 @@ class Compact(Persistent):
             names = tuple(name for name in cls._stored_ if cls._bits_[name] & mask)
             cls._names_[mask] = names
         return names
-
-    def _encode(self, name: str, value: Any) -> Any:
-        """What is stored for `value`; subclasses shorten it."""
-        return value
-
-    def _decode(self, name: str, value: Any) -> Any:
-        """The inverse of `_encode`."""
-        return value
 
 
 class OwnedList(list):

@@ -19,6 +19,12 @@ from .frozen import Frozen, from_state, to_state
 _ABSENT = object()
 
 
+def _annotations_to_state(value: Any) -> Any:
+    if not isinstance(value, OwnedDict):
+        return value  # as it was loaded
+    return {key: to_state(one) for key, one in value.items()}
+
+
 class Companion(Compact):
     """The callbacks and annotations of one job.
 
@@ -26,6 +32,10 @@ class Companion(Compact):
     """
 
     _stored_ = ("_callbacks", "_annotations")
+    _to_state_ = {  # noqa: RUF012
+        "_callbacks": tuple,
+        "_annotations": _annotations_to_state,
+    }
     _callbacks: Any = ()
     _annotations: Any = ()
 
@@ -60,13 +70,6 @@ class Companion(Compact):
             if not getattr(self, name):
                 self.__dict__.pop(name, None)
         return super().__getstate__()
-
-    def _encode(self, name: str, value: Any) -> Any:
-        if name == "_callbacks":
-            return tuple(value)
-        if not isinstance(value, OwnedDict):
-            return value  # as it was loaded
-        return {key: to_state(one) for key, one in value.items()}
 
     def _p_resolveConflict(self, old: tuple, saved: tuple, new: tuple) -> tuple:
         old, saved, new = (self._named(state) for state in (old, saved, new))

@@ -55,6 +55,9 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         "alone", "stop_requested",
     )  # fmt: skip
 
+    _to_state_ = TO_STATE
+    _from_state_ = FROM_STATE
+
     _status = NEW
     _parent: Any = None
     _companion: Any = None
@@ -83,16 +86,6 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         job = cls(*args, **kwargs)
         job.args.insert(0, job)
         return job
-
-    # What is stored.
-
-    def _encode(self, name: str, value: Any) -> Any:
-        encode = TO_STATE.get(name)
-        return value if encode is None else encode(value)
-
-    def _decode(self, name: str, value: Any) -> Any:
-        decode = FROM_STATE.get(name)
-        return value if decode is None else decode(value)
 
     # The call.
 
@@ -168,11 +161,12 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
     @property
     def assignerUUID(self) -> Any:
         """See `IJob`."""
-        return self._assigner
+        assigner = self._assigner
+        return None if assigner is None else uuid.UUID(bytes=assigner)
 
     @assignerUUID.setter
     def assignerUUID(self, value: Any) -> None:
-        self._assigner = None if value is None else uuid.UUID(bytes=value.bytes)
+        self._assigner = None if value is None else value.bytes
 
     @property
     def quota_names(self) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ class Times:
     """The part of a job that knows its times and attempts."""
 
     _begin_after: int | None = None
-    _begin_by: datetime.timedelta | None = None
+    _begin_by: int | None = None
     _active_start: int | None = None
     _active_end: int | None = None
     _callbacks_end: int | None = None
@@ -40,13 +40,14 @@ class Times:
     @property
     def begin_by(self) -> datetime.timedelta | None:
         """See `IJob`."""
-        return self._begin_by
+        value = self._begin_by
+        return None if value is None else value * clock.MICROSECOND
 
     @begin_by.setter
     def begin_by(self, value: datetime.timedelta | None) -> None:
         if not isinstance(value, (datetime.timedelta, type(None))):
             raise TypeError(f"found begin_by {value!r}, expected a timedelta or None")
-        self._begin_by = value
+        self._begin_by = None if value is None else value // clock.MICROSECOND
 
     @property
     def active_start(self) -> datetime.datetime | None:

@@ -250,10 +250,10 @@ class Selection:
 
 
 def _is_expired(job: Any, now: int) -> bool:
-    if job.begin_by is None or job._active_start is not None:
+    if job._begin_by is None or job._active_start is not None:
         return False
     due = job._begin_after
-    return due is not None and due + job.begin_by // clock.MICROSECOND < now
+    return due is not None and due + job._begin_by < now
 
 
 def _failing(job: Any) -> Any:
