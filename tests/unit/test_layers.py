@@ -34,7 +34,7 @@ LAYERS = {
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
         enrolment holding loops pinger poller siblings
-        batches durations rounds
+        batches culprits durations rounds shared
         """,
     "wiring": """
         subscribers configure reports zopecontext
@@ -54,6 +54,7 @@ HEIGHT = {
 # Imports inside functions: (module, what it imports) -> the reason.
 LATE_IMPORTS = {
     ("", "zc.async.*"): "submodules are imported when they are first asked for",
+    ("job", "zc.async.*"): "serial and parallel, published here since release 1.5",
     ("", "zc.async.threadlocal"): "`local` is an object of this module",
     ("starting", "twisted.internet"): "importing the application's reactor installs it",
 }

@@ -18,7 +18,17 @@ from . import clock, failure, transactions
 from .interfaces import ACTIVE, ASSIGNED
 from .batches import Batches, Brevity, Chains
 from .membership import hand_back_job
-from .performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS, Batch, Ticket
+from .performer import (
+    AWAITS,
+    BACK,
+    BROKEN,
+    DONE,
+    LOST,
+    NOTHING,
+    WAITS,
+    Batch,
+    Ticket,
+)
 from .pool import Pool
 from .utils import log
 
@@ -156,6 +166,8 @@ class _Step:
 
     def unbegin(self, ticket: Ticket) -> None:
         """Put back a job whose ticket was not taken up."""
+        if ticket.value is not NOTHING:
+            return  # it was begun before its value came: this interrupts it
         job = self._job(ticket)
         if job.status == ACTIVE and job._active_start == ticket.token:
             if job in self.agent:

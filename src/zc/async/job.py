@@ -3,9 +3,11 @@
 """The job: a call, its arguments, its status and its result, as one record.
 
 What the methods promise stands in `interfaces.IJob`; how a job is performed,
-with its commits, in `performance`.
+with its commits, in `performance`.  `serial` and `parallel` of `composition` are
+published here as well.
 """
 
+import importlib
 import uuid
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -299,3 +301,15 @@ def _nearest(parent: Any, interface: Any) -> Any:
     while parent is not None and not interface.providedBy(parent):
         parent = getattr(parent, "parent", None)
     return parent
+
+
+#: Published here since release 1.5, and made of jobs: the modules by name.
+_MADE_OF_JOBS = {"serial": "composition", "parallel": "composition"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is made of jobs when it is asked for, since it imports `Job`."""
+    if name not in _MADE_OF_JOBS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f".{_MADE_OF_JOBS[name]}", __package__)
+    return getattr(module, name)

@@ -8,7 +8,7 @@ again a plain value: the dispatcher reaps by it.
 """
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import transaction
@@ -21,8 +21,8 @@ from .errors import ReassignedError
 from .ghosts import ghost
 from .interfaces import COMPLETED, PENDING
 from .observing import Observer
-from .performance import Performance
-from .rounds import Round, Shared
+from .rounds import Fate, Member, Round
+from .shared import Shared
 from .threadlocal import NOWHERE, Surroundings, local
 from .utils import log, tracelog
 
@@ -41,7 +41,8 @@ class Ticket(NamedTuple):
     """One claimed job whose ACTIVE is committed.
 
     `token` is its `_active_start`, `key` its key in the agent.  `value` is what
-    an awaitable gave, when the job was begun earlier and waited for one.
+    an awaitable gave, when the job was begun earlier and waited for one.  `held` is
+    false of a job that no agent holds: a callback, or one that a job called.
     """
 
     oid: bytes
@@ -53,6 +54,7 @@ class Ticket(NamedTuple):
     quota_names: tuple[str, ...]
     job_class: type
     value: Any = NOTHING
+    held: bool = True
 
     @property
     def holder(self) -> tuple[str, str]:
@@ -69,19 +71,32 @@ class Batch(NamedTuple):
     """Tickets that one thread performs, more than one of them as a round.
 
     `seconds` is how long the round may take before it commits.  `chained` ones
-    share a quota: they must not be performed by several threads.
+    share a quota: they must not be performed by several threads.  `noted` ones are
+    in the records already: a round that they were in was broken off.
     """
 
     tickets: list[Ticket]
-    number: int
-    seconds: float
+    seconds: float = 0.0
     chained: bool = False
+    noted: bool = False
+
+
+class Performed(NamedTuple):
+    """What a thread has done of a batch: outcomes, and what remains.
+
+    `again` are jobs of a round that was broken off, each to be performed alone;
+    `rest` the tickets that have not been begun.
+    """
+
+    outcomes: list[tuple[Ticket, str]]
+    again: Sequence[Batch] = ()
+    rest: Sequence[Ticket] = ()
 
 
 class Performer(Observer):
     """Performs tickets in one worker thread, with that thread's connection.
 
-    `rest` is what another thread may take over from the round in hand.
+    `round` is the round in hand: others may take over what it has not begun.
     """
 
     is_worker = True
@@ -93,56 +108,52 @@ class Performer(Observer):
         self.round: Round | None = None
         self._connection: Any = None
         self._ticket: Any = None
-        self._round_number: int | None = None
 
-    def perform_batch(
-        self, batch: Batch, connection: Any
-    ) -> tuple[list[tuple[Ticket, str]], list[Ticket]]:
-        """Perform tickets that were handed out together; commits.
-
-        Returns the outcomes, and the tickets that there was no time for.  Never
-        raises.
-        """
+    def perform_batch(self, batch: Batch, connection: Any) -> Performed:
+        """Perform tickets that were handed out together; commits.  Never raises."""
         self._connection = connection
         local.surroundings = Surroundings(dispatcher=self.dispatcher, observer=self)
         try:
             if len(batch.tickets) == 1:
-                return [(batch.tickets[0], self._alone(batch.tickets[0]))], []
+                [ticket] = batch.tickets
+                return Performed([(ticket, self._alone(ticket, batch.noted))])
             return self._together(batch)
         finally:
             local.surroundings = NOWHERE
 
-    def _together(self, batch: Batch) -> tuple[list[tuple[Ticket, str]], list[Ticket]]:
-        self._round_number = batch.number
-        self.round = Round(
+    def _together(self, batch: Batch) -> Performed:
+        self.round = round = Round(
             batch.tickets, self._load, self, self.durations, batch.seconds
         )
         try:
-            self.round.perform()
+            round.perform()
         except BaseException:
-            log.exception("a round of %d jobs was broken off", len(batch.tickets))
+            log.exception("a round of %d jobs was broken off", len(round.members))
             self._abort()
-        round, self.round = self.round, None
-        self._round_number = None
-        outcomes = [(one.ticket, self._finished(one)) for one in round.done]
-        outcomes += [
-            (one.ticket, self._outcome(one.ticket, one.job)) for one in round.concluded
+        self.round = None
+        outcomes = [
+            (member.ticket, self._go_on(member))
+            for member in round.members
+            if member.fate is not Fate.AGAIN
         ]
-        outcomes += [(one.ticket, LOST) for one in round.lost]
-        known = {ticket.oid for ticket, _ in outcomes}
-        known.update(ticket.oid for ticket in round.rest)
-        for ticket in batch.tickets:
-            if ticket.oid not in known and ticket not in round.taken:
-                outcomes.append((ticket, self._alone(ticket, noted=True)))
-        return outcomes, list(round.rest)
+        again = [
+            batch._replace(tickets=[member.ticket], noted=member.begun)
+            for member in round.members
+            if member.fate is Fate.AGAIN
+        ]
+        return Performed(outcomes, again, round.take_over())
 
-    def _finished(self, member: Any) -> str:
-        def finish() -> str:
-            member.performance.finish()
+    def _go_on(self, member: Member) -> str:
+        """Do what follows for a member of a round; return an outcome."""
+        if member.fate is Fate.LOST:
+            return LOST
+
+        def go_on() -> str:
+            member.go_on()
             return self._outcome(member.ticket, member.job)
 
         self._ticket = member.ticket
-        return self._guarded(member.ticket, finish)
+        return self._guarded(member.ticket, go_on)
 
     def _alone(self, ticket: Ticket, noted: bool = False) -> str:
         """Perform one ticket in transactions of its own; return an outcome."""
@@ -155,15 +166,23 @@ class Performer(Observer):
             )
             if ticket.value is not NOTHING:
                 performance.with_value(ticket.value)
+            elif noted:
+                self.records.job_left_round(ticket.job_id, threading.get_ident())
+                self._begun(performance)
             else:
-                if not noted:
-                    self.begins(ticket, job)
-                performance.begun(fresh=True)
-                self.durations.note(callable_name(job), performance.seconds)
+                self.begins(ticket, job)
+                self._begun(performance)
             return self._outcome(ticket, job)
 
         self._ticket = ticket
         return self._guarded(ticket, perform)
+
+    def _begun(self, performance: Shared) -> None:
+        performance.begun(fresh=True)
+        name = callable_name(performance.job)
+        self.durations.note(name, performance.seconds)
+        if performance.commit_failed:
+            self.durations.blame(name)
 
     def _guarded(self, ticket: Ticket, perform: Callable[[], str]) -> str:
         try:
@@ -198,10 +217,12 @@ class Performer(Observer):
             ticket.quota_names,
             threading.get_ident(),
             clock.utcnow(),
-            self._round_number,
+            None if self.round is None else self.round.number,
         )
 
     def _outcome(self, ticket: Ticket, job: Any) -> str:
+        if not ticket.held:
+            return AWAITS  # nothing to reap
         status = job.status
         if status == COMPLETED:
             return DONE
@@ -231,10 +252,26 @@ class Performer(Observer):
 
     def awaiting(self, job: Any, awaited: Any) -> None:
         """See `Observer`."""
-        ticket = self._ticket
+        ticket = self._ticket_for(job)
         self.records.job_waits(ticket.job_id)
 
         def resume(value: Any) -> None:
             self.dispatcher.resume(ticket._replace(value=value))
 
         self.dispatcher.loops.watch(awaited, resume)
+
+    def _ticket_for(self, job: Any) -> Ticket:
+        """The ticket in hand, or one for another job that was begun in its course."""
+        oid, database_name = job._p_oid, job._p_jar.db().database_name
+        ticket = self._ticket
+        if (oid, database_name) == (ticket.oid, ticket.database_name):
+            return ticket
+        return ticket._replace(
+            oid=oid,
+            database_name=database_name,
+            token=job._active_start,
+            key=None,
+            quota_names=(),
+            job_class=type(job),
+            held=False,
+        )
