@@ -18,7 +18,7 @@ An application to read, of the size that one module of a real one has.  Begin wi
 What it shows, and where:
 
     jobs in parallel, then one thing more        `build.Build._start_batch`
-    a quota, since all updates write the index   `build.Build.hand_over`
+    a quota, since all updates write the index   `build.Build._update_job`
     a retry, later, by a policy                  `build.ReadAgain`
     failures as results                          `build.Build.update`
     callbacks for success and for failure        `build.Build.start`, `report`

@@ -2,11 +2,11 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """The jobs that build the index.  If you read one module, read this.
 
-    plan      lists the files, and starts some batches
-    read      one for each file: returns its `Text`; many at once, in threads
-    hand_over when all files of a batch are read: puts
-    update    one for each batch: adds it to the index, and starts the next batch
-    report    a callback of each update: when it was the last, the build is finished
+    plan    lists the files, and starts some batches
+    read    one for each file: returns its `Text`; many at once, in threads
+    update  one for each batch, when all of its files have been read or have failed:
+            adds them to the index, and starts the next batch
+    report  a callback of each update: when it was the last, the build is finished
 
 Each step is a transaction.  A job's effects, the jobs that it puts and the note that
 it is done are committed together or not at all.  So the process can be killed at any
@@ -139,19 +139,15 @@ class Build(Persistent):
     def _start_batch(self, numbers: Sequence[int], round_: int = 0) -> None:
         if numbers:
             reads = [read_job(self.paths[number]) for number in numbers]
-            after = Job(self.hand_over, tuple(numbers), round_)
-            local.getQueue().put(parallel(*reads, postprocess=after))
+            update = self._update_job(tuple(numbers), round_)
+            local.getQueue().put(parallel(*reads, postprocess=update))
 
-    def hand_over(self, numbers: tuple[int, ...], round_: int, *reads: Job) -> None:
-        """All files of a batch have been read, or failed: put its update.
-
-        A job of its own, since only a job in the queue can wait for a quota.
-        """
-        update = Job(self.update, numbers, round_, *reads)
-        update.quota_names = (QUOTA,)
-        local.getQueue().put(update)
-        put_again = Job(self.put_again, numbers, round_, *reads)
-        update.addCallbacks(success=self.report, failure=put_again)
+    def _update_job(self, numbers: tuple[int, ...], round_: int, *reads: Job) -> Job:
+        """A job that adds a batch; `parallel` appends the jobs that have read it."""
+        job = Job(self.update, numbers, round_, *reads)
+        job.quota_names = (QUOTA,)
+        job.addCallbacks(success=self.report, failure=Job(self.put_again, job))
+        return job
 
     def update(self, numbers: tuple[int, ...], round_: int, *reads: Job) -> None:
         """Add a batch to the index, and start the next."""
@@ -183,13 +179,11 @@ class Build(Persistent):
                 ", ".join(self.folders), self.index.indexed, self.index.failed,
             )  # fmt: skip
 
-    def put_again(
-        self, numbers: tuple[int, ...], round_: int, *reads_and_failure: Any
-    ) -> None:
+    def put_again(self, update: Job, failure: Any) -> None:
         """An update failed: put it again if that is because processes died."""
-        *reads, failure = reads_and_failure
+        numbers, round_, *reads = update.args
         if failure.check(AbortedError) and round_ < MOST_ROUNDS:
-            self.hand_over(numbers, round_ + 1, *reads)
+            local.getQueue().put(self._update_job(numbers, round_ + 1, *reads))
         else:
             self.give_up(failure)
 
