@@ -23,7 +23,7 @@ LAYERS = {
     "contracts": "interfaces events",
     "mechanisms": """
         containers failure transactions adapters instanceuuid threadlocal
-        callables compact companion frozen keys standin storable tracebacks
+        callables compact companion frozen ghosts keys standin storable tracebacks
         """,
     "persistent model": """
         retry callbacks quota pending membership job queue agent composition

@@ -10,19 +10,16 @@ Jobs of a full quota may be claimed to follow one that is claimed with them, sin
 in one batch they are performed one after the other: a chain.
 """
 
-import itertools
 from collections.abc import Iterable
 from typing import Any
 
 from .durations import Durations, callable_name
 from .performer import Batch, Ticket
 from .retry import may_repeat
-from .rounds import may_share
+from .shared import may_share
 
 #: A share below which dividing work among threads costs more than it gains.
 LEAST_SHARE = 0.002
-
-_numbers = itertools.count(1)
 
 
 class Brevity:
@@ -140,7 +137,7 @@ class Batches:
             self._open[key] = self._joined, total + (seconds or 0.0)
             return
         chained = bool(job.quota_names)
-        batch = Batch([ticket], next(_numbers), self._brevity.seconds, chained)
+        batch = Batch([ticket], self._brevity.seconds, chained)
         self._made.append(batch)
         if seconds is not None:
             self._open[key] = batch, seconds

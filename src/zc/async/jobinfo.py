@@ -74,9 +74,12 @@ class JobInfo:
             tally.unknown += 1
 
     def as_dict(self) -> dict:
-        """Return what `getJobInfo` shows; times are naive there."""
+        """Return what `getJobInfo` shows; times are naive there.
+
+        The number of the round only when the job shared one.
+        """
         completed = self.completed
-        return {
+        shown = {
             "call": self.call,
             "completed": None if completed is None else naive(completed),
             "failed": self.failed,
@@ -89,6 +92,9 @@ class JobInfo:
             "agent": self.agent,
             "reassigned": self.state == REASSIGNED,
         }
+        if self.round is not None:
+            shown["round"] = self.round
+        return shown
 
 
 class Jobs:
@@ -114,6 +120,12 @@ class Jobs:
         if earlier is not None:
             self._forget(earlier)
         self._active[job_id] = info
+
+    def leave_round(self, job_id: JobId, thread: int | None) -> None:
+        info = self._active.get(job_id)
+        if info is not None:
+            info.round = None
+            info.thread = thread
 
     def wait(self, job_id: JobId) -> None:
         info = self._active.pop(job_id, None)

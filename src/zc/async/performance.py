@@ -225,8 +225,11 @@ class Performance:
         self.manager.begin()
         if self._is_done():
             return self._finish()
-        _discard(self.value)
+        discard(self.value)
         answer = ask(self._get_policy, question, self.job, problem, self._data_cache)
+        return self._answered(problem, answer)
+
+    def _answered(self, problem: Any, answer: Any) -> bool:
         if answer is True:
             self._extra_attempts += 1
             self.observer.retrying(self.job, problem, answer)
@@ -289,7 +292,8 @@ def _has_new_callbacks(job: Any) -> bool:
     return job._companion.has_callbacks and unfinished(job.callbacks)
 
 
-def _discard(value: Any) -> None:
+def discard(value: Any) -> None:
+    """Forget what a call returned whose effects are lost."""
     if inspect.iscoroutine(value):
         value.close()  # it was never begun; this keeps Python from complaining
 

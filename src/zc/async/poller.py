@@ -110,7 +110,7 @@ class Poller:
         """Give a ticket whose value has come to its pool.  From any thread."""
         for holding in list(self.holdings.values()):
             if (holding.queue_name, holding.agent_name) == ticket.holder:
-                holding.pool.submit([Batch([ticket], 0, 0.0)])
+                holding.pool.submit([Batch([ticket])])
 
     def _abort(self) -> None:
         try:

@@ -10,10 +10,11 @@ themselves, and everything else here belongs to the poller's thread.
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from queue import Empty, SimpleQueue
 from typing import Any
 
+from . import clock
 from .performer import Batch, Performer, Ticket
 from .utils import log
 
@@ -42,8 +43,10 @@ class Pool:
         self._freed = freed
         self._ready: SimpleQueue[Batch | None] = SimpleQueue()
         self._finished: deque[Outcomes] = deque()
-        self._submitted = 0
-        self._fetched = 0
+        self._lock = threading.Lock()
+        self._outstanding = 0
+        self._stopping = False
+        self._unbegun: list[Ticket] = []
         self._rounds: dict[Performer, tuple[float, Batch]] = {}
         self._threads: list[threading.Thread] = []
 
@@ -65,15 +68,26 @@ class Pool:
         self._threads.append(thread)
         thread.start()
 
-    def submit(self, batches: list[Batch]) -> None:
-        """Have these performed, each by one thread."""
-        self._submitted += len(batches)
-        for batch in batches:
-            self._ready.put(batch)
+    def submit(self, batches: Sequence[Batch]) -> None:
+        """Have these performed, each by one thread; not after `stop`.
+
+        From any thread.
+        """
+        with self._lock:
+            if self._stopping:
+                self._leave(batches)
+                return
+            self._outstanding += len(batches)
+            for batch in batches:
+                self._ready.put(batch)
 
     def outstanding(self) -> int:
         """How many batches are waiting or being worked on."""
-        return self._submitted - self._fetched - len(self._finished)
+        return self._outstanding
+
+    def _is_done_with(self, count: int = 1) -> None:
+        with self._lock:
+            self._outstanding -= count
 
     def starving(self) -> bool:
         """Whether half of the threads have nothing to do."""
@@ -84,12 +98,10 @@ class Pool:
         finished: Outcomes = []
         while self._finished:
             finished += self._finished.popleft()
-            self._fetched += 1
         return finished
 
     def give_back(self, finished: Outcomes) -> None:
         """Return what could not be reaped, for the next time."""
-        self._fetched -= 1
         self._finished.appendleft(finished)
 
     def relieve(self) -> bool:
@@ -113,23 +125,35 @@ class Pool:
     # The end.
 
     def stop(self) -> list[Ticket]:
-        """Begin no more batches; return the tickets that were not begun."""
-        unbegun: list[Ticket] = []
+        """Begin no more jobs.
+
+        Returns the tickets that were not begun, to be looked at after `join`: a
+        thread that finds that it has to stop adds what it has left.
+        """
+        with self._lock:
+            self._stopping = True
         while True:
             try:
                 batch = self._ready.get_nowait()
             except Empty:
                 break
             if batch is not None:
-                unbegun += batch.tickets
-                self._submitted -= 1
-        for performer in list(self._rounds):
+                self._leave([batch])
+                self._is_done_with()
+        for performer, (_, batch) in list(self._rounds.items()):
             round = performer.round
             if round is not None:
-                unbegun += round.take_over()
+                self._leave([batch._replace(tickets=round.take_over())])
         for _ in self._threads:
             self._ready.put(None)
-        return unbegun
+        return self._unbegun
+
+    def _leave(self, batches: Iterable[Batch]) -> None:
+        """Stop before these have been begun."""
+        for batch in batches:
+            self._unbegun += batch.tickets
+            for ticket in batch.tickets if batch.noted else ():
+                self.dispatcher.records.job_rescheduled(ticket.job_id, clock.utcnow())
 
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the threads to end; whether they did."""
@@ -162,18 +186,28 @@ class Pool:
             if self.hungry and ready.empty():
                 self._freed(True)
             self._perform(performer, batch, connection)
+            self._is_done_with()
             if ready.empty():
                 self._freed(len(batch.tickets) >= ENOUGH)
 
     def _perform(self, performer: Performer, batch: Batch, connection: Any) -> None:
         """Perform a batch to its end, in as many rounds as it takes."""
-        outcomes: Outcomes = []
-        rest = batch.tickets
-        while rest:
-            batch = batch._replace(tickets=rest)
-            if len(rest) > 1:
+        while batch.tickets and not self._stopping:
+            if len(batch.tickets) > 1:
                 self._rounds[performer] = time.monotonic(), batch
-            done, rest = performer.perform_batch(batch, connection)
+            done = performer.perform_batch(batch, connection)
             self._rounds.pop(performer, None)
-            outcomes += done
-        self._finished.append(outcomes)
+            self._finished.append(done.outcomes)
+            self._perform_again(performer, done.again, connection)
+            batch = batch._replace(tickets=list(done.rest))
+        self._leave([batch])
+
+    def _perform_again(
+        self, performer: Performer, batches: Sequence[Batch], connection: Any
+    ) -> None:
+        """Have jobs of a round that was broken off performed, each alone."""
+        if batches and not batches[0].chained:
+            self.submit(batches)
+            return
+        for batch in batches:
+            self._perform(performer, batch, connection)

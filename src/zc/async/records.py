@@ -139,6 +139,11 @@ class Records:
                 )
             )  # fmt: skip
 
+    def job_left_round(self, job_id: JobId, thread: int | None) -> None:
+        """The round of a job was broken off; `thread` performs it alone."""
+        with self._lock:
+            self._jobs.leave_round(job_id, thread)
+
     def job_settled(
         self, job_id: JobId, result_text: str, failed: bool, now: datetime.datetime
     ) -> None:

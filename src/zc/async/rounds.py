@@ -6,7 +6,8 @@ A worker begins a transaction, calls the jobs one after the other, each behind a
 savepoint, and commits once.  The results are stored by a hook of that commit, so
 it does not matter who commits:
 
-* A callable raises: its savepoint is rolled back, the failure is its result.
+* A callable raises: its savepoint is rolled back, the failure is its result; or
+  its policy has it tried again, alone, after the commit.
 * A callable commits: all that was called before it is stored with that commit.
   It goes on by itself in the transaction that follows.
 * A callable aborts or dooms: what was called before it is lost and performed
@@ -19,171 +20,154 @@ performed again, alone.  If the process dies, all jobs of the round are ACTIVE a
 so interrupted; they will be performed alone.
 """
 
+import enum
+import itertools
 import time
 from collections import deque
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import transaction
+from transaction._transaction import Status
 
 from . import clock, failure
-from .durations import Durations, callable_name
+from .culprits import Culprits
+from .durations import FOREVER, Durations, callable_name
 from .errors import ReassignedError
-from .performance import Performance
-from .retry import ask, may_repeat
-from .threadlocal import local
-from .utils import log, tracelog
+from .performance import discard
+from .shared import Shared
+from .utils import tracelog
+
+_numbers = itertools.count(1)
 
 
-def may_share(job: Any) -> bool:
-    """Whether a claimed job may be in a round at all.
+class Fate(enum.Enum):
+    """What is to be done with a job after its round: a method of `Shared`."""
 
-    Not if its policy forbids repetition, if it or its class asks to be alone, or
-    if it has a history.
-    """
-    return not (
-        job.alone
-        or job._attempts
-        or job.interruptions
-        or job.retry_data
-        or job.surroundings() is None
-    ) and may_repeat(job)
-
-
-class Shared(Performance):
-    """A performance that can be one of several in a transaction.
-
-    `seconds` is how long its last call took.
-    """
-
-    seconds = 0.0
-
-    def _call(self) -> Any:
-        started = time.perf_counter()
-        try:
-            return super()._call()
-        finally:
-            self.seconds = time.perf_counter() - started
-
-    def call(self) -> Any:
-        """Only call the callable; raise what it raises."""
-        job, outer = self.job, local.surroundings
-        self._also_settled = []
-        local.surroundings = outer._replace(job=job, also_settled=self._also_settled)
-        started = time.perf_counter()
-        try:
-            return job._call()
-        finally:
-            self.seconds = time.perf_counter() - started
-            local.surroundings = outer
-
-    def is_done(self) -> bool:
-        """Whether an earlier commit arrived; ReassignedError if it is not ours."""
-        return self._is_done()
-
-    def accept(self, value: Any, ended: int | None = None) -> None:
-        """Store what the callable returned, or its Failure.  Does not commit.
-
-        `ended` is when that was, in microseconds, when it is not just now.
-        """
-        self.value = value
-        self._store()
-        if ended is not None and self.job._active_end is not None:
-            self.job._active_end = ended
-
-    def conclude(self, value: Any, problem: Any = None) -> None:
-        """Commit what is known of a call that ended the round's transaction."""
-        self.value = value
-        question = "jobError"
-        if problem is None:
-            try:
-                self._commit()
-            except BaseException:
-                problem, question = failure.current(), "commitError"
-                self.manager.abort()
-        else:
-            self.manager.abort()
-        done = self._finish() if problem is None else self._failed(question, problem)
-        if not done:
-            self.begun()
-
-    def finish(self) -> None:
-        """Do what follows the commit: tell, wait, perform callbacks."""
-        self._finish()
+    AGAIN = ""  # none: it is to be performed alone
+    LOST = "-"  # none: it belongs to somebody else
+    FINISH = "finish"
+    ANSWERED = "do_as_answered"
+    CONCLUDE = "conclude"
 
 
 class Member:
-    """One job of a round, and what has become of it."""
+    """One job of a round, and what has become of it.
 
-    __slots__ = ("ended", "job", "name", "performance", "settled", "ticket", "value")
+    `fate` holds after the round, `hoped` if its commit succeeds.  `begun` tells
+    whether the observer knows of it.
+    """
 
-    def __init__(self, ticket: Any, job: Any, observer: Any):
+    __slots__ = (
+        "begun", "ended", "fate", "hoped", "job", "name", "performance", "ticket",
+        "value",
+    )  # fmt: skip
+
+    def __init__(self, ticket: Any):
         self.ticket = ticket
-        self.job = job
-        self.performance = Shared(
-            job, observer=observer, token=ticket.token, tell_agent=False
-        )
-        self.name = callable_name(job)
+        self.job: Any = None
+        self.name = ""
+        self.performance: Any = None
         self.value: Any = None
-        self.ended: int | None = None
-        self.settled = False
+        self.ended = 0
+        self.begun = False
+        self.fate = Fate.AGAIN
+        self.hoped = Fate.FINISH
+
+    def load(self, load: Callable[[Any], Any], observer: Any) -> None:
+        """Find the job; raises what the database raises."""
+        self.job = load(self.ticket)
+        self.name = callable_name(self.job)
+        self.performance = Shared(
+            self.job, observer=observer, token=self.ticket.token, tell_agent=False
+        )
+
+    def go_on(self) -> None:
+        """Do what its fate asks for; commits as often as that takes."""
+        getattr(self.performance, self.fate.value)()
+
+
+class Mark:
+    """Where a transaction stands before a call, to go back to when that fails."""
+
+    def __init__(self, transaction: Any):
+        self.savepoint = transaction.savepoint(optimistic=True)
+        self.hooks = _count_hooks(transaction)
+        self.user, self.description = transaction.user, transaction.description
+        self.extension = dict(transaction.extension)
+
+    def go_back(self, transaction: Any) -> None:
+        """Undo all since; raises what data managers raise that cannot undo."""
+        self.savepoint.rollback()
+        if _count_hooks(transaction) != self.hooks:
+            raise TypeError("hooks of a transaction cannot be taken back")
+        transaction.user, transaction.description = self.user, self.description
+        transaction.extension = self.extension
+
+
+def _count_hooks(transaction: Any) -> tuple[int, ...]:
+    return (
+        len(list(transaction.getBeforeCommitHooks())),
+        len(list(transaction.getAfterCommitHooks())),
+        len(list(transaction.getBeforeAbortHooks())),
+        len(list(transaction.getAfterAbortHooks())),
+    )
 
 
 class Round:
     """Performs the jobs of `tickets` in the calling worker thread; commits.
 
-    After `perform`, `done` holds the members whose result is committed, `again`
-    those to be performed alone, `concluded` one that went on alone, `lost` those that belong to somebody else, and
-    `rest` the tickets that the time was too short for.  `rest` may be emptied
-    by another thread that takes over what has not been begun.
+    After `perform`, `members` are the jobs that were begun, each with its fate,
+    and `rest` the tickets that the time was too short for.  Another thread may
+    take over what has not been begun.
     """
 
     def __init__(
         self,
         tickets: list[Any],
-        load: Any,
+        load: Callable[[Any], Any],
         observer: Any,
         durations: Durations,
         seconds: float,
     ):
+        self.number = next(_numbers)
         self.rest: deque[Any] = deque(tickets)
-        self.taken: list[Any] = []
-        self.done: list[Member] = []
-        self.again: list[Member] = []
-        self.lost: list[Member] = []
-        self.concluded: list[Member] = []
+        self.members: list[Member] = []
         self._load = load
         self._observer = observer
         self._durations = durations
         self._seconds = seconds
         self._called: list[Member] = []
+        self._culprits = Culprits()
         self._manager = transaction.manager
         self._transaction: Any = None
-        self._committed = False
-        self._entered: tuple[Any, Any] | None = None
+        self._settling = False
+        self._entered: Shared | None = None
 
     def perform(self) -> None:
-        """See the class.  Errors of the database end up in `again`."""
-        self._begin()
+        """See the class.  No error of a job or of the database is raised."""
+        self._manager.begin()
+        self._transaction = self._manager.get()
+        self._transaction.addBeforeCommitHook(self._settle)
         try:
             self._call_all()
             if self._transaction is not None:
                 self._commit()
         finally:
-            self._leave()
-
-    def _begin(self) -> None:
-        self._manager.begin()
-        self._transaction = self._manager.get()
-        self._transaction.addBeforeCommitHook(self._settle)
-        self._transaction.addAfterCommitHook(self._note_commit)
+            if self._entered is not None:
+                self._entered.leave()
 
     def take_over(self) -> list[Any]:
-        """Take what has not been begun, for others to perform.  From any thread."""
+        """Take what has not been begun, to be performed by others.
+
+        From any thread: each ticket is taken once, by the round or by somebody.
+        """
+        taken = []
         while True:
             try:
-                self.taken.append(self.rest.pop())
+                taken.append(self.rest.popleft())
             except IndexError:
-                return list(self.taken)
+                return taken
 
     # The calls.
 
@@ -191,10 +175,10 @@ class Round:
         deadline = time.monotonic() + self._seconds
         while self._transaction is not None:
             try:
-                ticket = self.rest.popleft()
+                member = Member(self.rest.popleft())
             except IndexError:
                 return
-            member = Member(ticket, self._load(ticket), self._observer)
+            self.members.append(member)
             if self._is_ours(member):
                 self._call(member)
                 if time.monotonic() > deadline:
@@ -202,125 +186,147 @@ class Round:
 
     def _is_ours(self, member: Member) -> bool:
         try:
+            member.load(self._load, self._observer)
             if not member.performance.is_done():
                 return True
-            self.done.append(member)  # settled already, though nobody was told
+            member.fate = Fate.FINISH  # settled already, though nobody was told
         except ReassignedError as error:
             tracelog.warning("%s", error)
-            self.lost.append(member)
+            member.fate = Fate.LOST
+        except Exception as error:
+            self._break_off(f"a job could not be loaded: {error!r}")
         return False
 
     def _call(self, member: Member) -> None:
-        if self._entered is None:
-            self._enter(member)
-        try:
-            savepoint = self._transaction.savepoint(optimistic=True)
-        except Exception:
-            # What an earlier job left cannot be stored: each will find out alone.
-            self._break_off(member)
+        if self._entered is None and not self._enter(member):
             return
+        try:
+            mark = Mark(self._transaction)
+        except Exception as error:
+            # What an earlier job left cannot be stored: each will find out alone.
+            self._blame(one.name for one in self._called[-1:])
+            self._break_off(f"no savepoint: {error!r}")
+            return
+        member.begun = True
         self._observer.begins(member.ticket, member.job)
         try:
             member.value = member.performance.call()
         except BaseException:
-            self._raised(member, failure.current(), savepoint)
+            self._raised(member, failure.current(), mark)
         else:
             self._returned(member)
         self._durations.note(member.name, member.performance.seconds)
 
-    def _enter(self, member: Member) -> None:
+    def _enter(self, member: Member) -> bool:
         """Set up the surroundings, which all jobs of a round share."""
-        self._entered = (member.job, None)
-        self._entered = (member.job, member.job.setUp())
+        self._entered = member.performance
+        try:
+            member.performance.enter()
+            if not self._is_ended():
+                return True
+            problem = "setUp ended the transaction"
+        except BaseException as error:
+            problem = f"setUp raised {error!r}"
+        self._durations.blame(member.name)
+        self._break_off(problem)
+        return False
 
-    def _leave(self) -> None:
-        if self._entered is not None:
-            job, info = self._entered
-            try:
-                job.tearDown(info)
-            except Exception:
-                log.critical("tearDown of %r failed", job, exc_info=True)
-
-    def _ended_transaction(self) -> bool:
-        """Whether a callable has ended the transaction of the round."""
-        return self._manager.get() is not self._transaction or (
-            self._transaction.isDoomed()
+    def _is_ended(self) -> bool:
+        """Whether a callable has ended the round's transaction, or tried to."""
+        return (
+            self._manager.get() is not self._transaction
+            or self._transaction.status is not Status.ACTIVE
+            or self._settling
         )
 
     def _returned(self, member: Member) -> None:
-        member.ended = clock.micros(clock.utcnow())
-        if self._ended_transaction():
+        if self._is_ended():
             self._go_on_alone(member)
         else:
-            self._called.append(member)
+            self._note_end(member)
 
-    def _raised(self, member: Member, problem: Any, savepoint: Any) -> None:
-        if self._ended_transaction():
+    def _note_end(self, member: Member) -> None:
+        self._culprits.note(member.name, member.job)
+        member.ended = clock.micros(clock.utcnow())
+        self._called.append(member)
+
+    def _raised(self, member: Member, problem: Any, mark: Mark) -> None:
+        if self._is_ended():
             self._go_on_alone(member, problem)
             return
         try:
-            savepoint.rollback()
-        except Exception:
+            mark.go_back(self._transaction)
+        except Exception as error:
             # A data manager that cannot undo a part undoes all.
-            self._durations.keep_out(member.name)
-            self._break_off(member)
+            self._durations.blame(member.name)
+            self._break_off(f"no way back: {error!r}")
             return
-        if self._is_final(member, problem):
+        if member.performance.ask(problem):
             member.value = problem
-            member.ended = clock.micros(clock.utcnow())
-            self._called.append(member)
         else:
-            self.again.append(member)
-
-    def _is_final(self, member: Member, problem: Any) -> bool:
-        job = member.job
-        return ask(job.getRetryPolicy, "jobError", job, problem, {}) is False
+            member.hoped = Fate.ANSWERED
+        self._note_end(member)
 
     def _go_on_alone(self, member: Member, problem: Any = None) -> None:
-        """`member` has ended the transaction; whatever it did after is its own."""
-        self._durations.keep_out(member.name, 3600.0)
-        doomed = self._manager.get() is self._transaction
-        self._divide_called()
-        self._transaction = None
-        if doomed:
-            self._manager.abort()
-            self.again.append(member)
-        else:
-            member.performance.conclude(member.value, problem)
-            self.concluded.append(member)
+        """`member` has ended the transaction; what it did after that is its own."""
+        self._durations.keep_out(member.name, FOREVER)
+        if self._manager.get() is self._transaction:
+            discard(member.value)
+            self._break_off("a callable left a transaction that cannot be committed")
+            return
+        if self._transaction.status is Status.COMMITTED:
+            self._have_fates()
+        self._give_up()
+        member.performance.close(member.value, problem)
+        member.fate = Fate.CONCLUDE
 
-    def _divide_called(self) -> None:
-        (self.done if self._committed else self.again).extend(self._called)
+    def _have_fates(self) -> None:
+        for member in self._called:
+            member.fate = member.hoped
         self._called = []
 
-    def _break_off(self, *members: Member) -> None:
+    def _break_off(self, reason: str) -> None:
         """Abort; all that was called is to be performed alone."""
+        tracelog.info("a round of %d is broken off: %s", len(self.members), reason)
         self._manager.abort()
-        self.again.extend(self._called)
-        self.again.extend(members)
+        self._give_up()
+
+    def _give_up(self) -> None:
+        """The transaction of this round is over."""
+        for member in self._called:
+            discard(member.value)
         self._called = []
         self._transaction = None
+
+    def _blame(self, names: Iterable[str]) -> None:
+        for name in set(names):
+            self._durations.blame(name)
 
     # The commit.
 
     def _settle(self) -> None:
         """Store what is known: called before each commit of the transaction."""
+        self._settling = True
         for member in self._called:
-            if not member.settled:
-                member.settled = True
+            if member.hoped is Fate.FINISH:
                 member.performance.accept(member.value, member.ended)
-
-    def _note_commit(self, succeeded: bool) -> None:
-        self._committed = succeeded
 
     def _commit(self) -> None:
         try:
             self._manager.commit()
         except BaseException as error:
-            tracelog.info("a round of %d is broken up: %r", len(self._called), error)
-            for member in self._called:
-                self._durations.keep_out(member.name, 1.0)
-            self._break_off()
+            self._blame_for(error)
+            self._break_off(repr(error))
         else:
-            self.done.extend(self._called)
-            self._called = []
+            self._have_fates()
+
+    def _blame_for(self, error: BaseException) -> None:
+        oid = getattr(error, "oid", None)
+        if any(oid == member.ticket.oid for member in self._called):
+            return  # it was taken away
+        names = self._culprits.of(oid)
+        if names:
+            self._blame(names)
+        else:
+            for member in self._called:
+                self._durations.keep_out(member.name)
