@@ -12,6 +12,7 @@ The name of a commit tells what it means for jobs.  It is read from the records 
 writes and from the thread that commits, so that the product needs no hooks.
 """
 
+import collections
 import io
 import threading
 
@@ -87,9 +88,11 @@ def role_of(thread_name):
 def name_of(thread_name, records):
     """The name of a commit: its role and the steps that it makes, sorted."""
     role = role_of(thread_name)
-    steps = set()
+    steps = collections.Counter()
     for data in records:
         steps.update(_steps(role, *_loaded(data)))
+    if role == "worker" and steps["job result"] > 1:
+        steps["round"] += 1
     return f"{role}: {' + '.join(sorted(steps)) or 'other'}"
 
 

@@ -34,13 +34,15 @@ class Crashes:
     moment); `failures` tells what went wrong, as text.
     """
 
-    def __init__(self, nursery, folder, count=10, backlog=8):
+    def __init__(self, nursery, folder, count=10, backlog=8, kinds=None):
         self.nursery = nursery
         self.folder = folder
         self.kills = 0
         self.hit = collections.Counter()
         self.failures = []
-        self._run(do="prepare", file="base.fs", count=count, backlog=backlog)
+        self._run(
+            do="prepare", file="base.fs", count=count, backlog=backlog, kinds=kinds
+        )
 
     def series(self, *plans):
         """Run these lives one after the other, then one that is not killed; check.

@@ -71,7 +71,7 @@ class Nursery:
         if not line:
             raise LifeError(f"the nursery ended at {plan}")
         report = json.loads(line)
-        if report["ended"] not in ("killed", "done"):
+        if report["ended"] not in ("killed", "done", *plan.get("may end", ())):
             raise LifeError(f"{plan} ended as {report['ended']}:\n{report['text']}")
         return report
 
@@ -130,6 +130,8 @@ def _report(text, code, killed):
         ended = "killed"
     elif os.WIFEXITED(code) and os.WEXITSTATUS(code) == 0:
         ended = "done"
+    elif os.WIFEXITED(code):
+        ended = f"exit status {os.WEXITSTATUS(code)}"
     else:
         ended = f"wait status {code}{', which hung' if killed else ''}"
     return {"ended": ended, "boundaries": boundaries, "text": rest}
@@ -156,11 +158,12 @@ class Life:
     """Does what its plan says, a dict.
 
     `folder` is where the database is; `do` what to do: "prepare" a database (with
-    `count` and `backlog`), "check" it, or, by default, put and perform all that is
-    missing.  It is killed at `kill at`, a boundary [number, moment], or [point,
+    `count`, `backlog` and `kinds`), "check" it, or, by default, put and perform all
+    that is missing.  It is killed at `kill at`, a boundary [number, moment], or [point,
     count, moment] for the count-th commit of that point, from 1; or `kill after` some
     seconds.  `linger` is how many seconds it stays when all is done.  `instance` is
-    the name of the UUID file; for the rest see `scenario.adjust`.
+    the name of the UUID file, `may end` how else it may end than killed or done;
+    for the rest see `scenario.adjust`.
     """
 
     def __init__(self, plan, writing):
@@ -177,7 +180,9 @@ class Life:
         getattr(self, self.plan.get("do", "perform"))()
 
     def prepare(self):
-        scenario.prepare(self.path, self.plan["count"], self.plan["backlog"])
+        kinds = self.plan.get("kinds") or scenario.HARMLESS
+        count, backlog = self.plan["count"], self.plan["backlog"]
+        scenario.prepare(self.path, count, backlog, kinds)
 
     def check(self):
         for problem in scenario.problems(self.path):

@@ -10,8 +10,13 @@ has had exactly one effect, whatever died in between.
 
 import contextlib
 import datetime
+import itertools
 import logging
+import os
+import signal
 import uuid
+from collections.abc import Callable
+from typing import NamedTuple
 
 import transaction
 import zope.component
@@ -56,6 +61,16 @@ class Effect(Persistent):
         if local.getJob().attempts < 2:
             raise NotYet
 
+    def exit(self):
+        """A job that ends its process, without cleaning up."""
+        self.count += 1
+        os._exit(3)
+
+    def kill(self):
+        """A job that kills its process."""
+        self.count += 1
+        os.kill(os.getpid(), signal.SIGKILL)
+
     def put_another(self, other):
         """A job that has another one put, and waits for it."""
         self.count += 1
@@ -76,7 +91,7 @@ async def answer(value):
     return value
 
 
-# The kinds: name -> how to make the job from the effects of these names.
+# The kinds of jobs, made from their effects.
 
 
 def plain(main):
@@ -126,21 +141,40 @@ def awaiting(callback):
     return job
 
 
-#: Kind -> (maker, the effects it takes and how often each has to happen).
+def exiting(main):
+    return Job(main.exit)
+
+
+def killing(main):
+    return Job(main.kill)
+
+
+class Kind(NamedTuple):
+    """How to make a job from its effects; how often each has to happen.
+
+    `error` names the exception that has to be the result, if it fails.
+    """
+
+    make: Callable
+    expected: dict
+    error: str | None = None
+
+
 KINDS = {
-    "plain": (plain, {"main": 1}),
-    "limited": (limited, {"main": 1}),
-    "callbacks": (
-        with_callbacks,
-        {"main": 1, "success": 1, "failure": 0, "last": 1},
+    "plain": Kind(plain, {"main": 1}),
+    "limited": Kind(limited, {"main": 1}),
+    "callbacks": Kind(
+        with_callbacks, {"main": 1, "success": 1, "failure": 0, "last": 1}
     ),
-    "failing": (failing, {"main": 0, "failure": 1, "always": 1}),
-    "scheduled": (scheduled, {"main": 1}),
-    "retried": (retried, {"main": 1}),
-    "outer": (outer, {"main": 1, "inner": 1}),
-    "awaiting": (awaiting, {"callback": 1}),
+    "failing": Kind(failing, {"main": 0, "failure": 1, "always": 1}, "LookupError"),
+    "scheduled": Kind(scheduled, {"main": 1}),
+    "retried": Kind(retried, {"main": 1}),
+    "outer": Kind(outer, {"main": 1, "inner": 1}),
+    "awaiting": Kind(awaiting, {"callback": 1}),
+    "exiting": Kind(exiting, {"main": 0}, "QuarantinedError"),
+    "killing": Kind(killing, {"main": 0}, "QuarantinedError"),
 }
-NAMES = tuple(KINDS)
+HARMLESS = tuple(KINDS)[:-2]
 
 
 class Put(Persistent):
@@ -152,10 +186,10 @@ class Put(Persistent):
         self.effects = effects
 
 
-def prepare(path, count, backlog):
+def prepare(path, count, backlog, kinds=HARMLESS):
     """Make a database with a queue, and places for the effects of `count` puts.
 
-    The first `backlog` of them are put already.
+    They are of these kinds, in turn.  The first `backlog` of them are put already.
     """
     configure.base(uuid.uuid4())
     with _opened(FileStorage(str(path), create=True)) as (connection, root):
@@ -164,15 +198,11 @@ def prepare(path, count, backlog):
         root[KEY][""].quotas.create(QUOTA)
         root["puts"] = OOBTree()
         root["effects"] = OOBTree()
-        for number in range(count):
-            _, expected = KINDS[kind_of(number)]
-            root["effects"][number] = {name: Effect() for name in expected}
+        for number, kind in zip(range(count), itertools.cycle(kinds), strict=False):
+            effects = {name: Effect() for name in KINDS[kind].expected}
+            root["effects"][number] = (kind, effects)
         transaction.commit()
         Worksite(connection, root).put_missing(backlog)
-
-
-def kind_of(number):
-    return NAMES[number % len(NAMES)]
 
 
 @contextlib.contextmanager
@@ -227,10 +257,8 @@ class Worksite:
                 transaction.commit()
 
     def _put(self, number):
-        kind = kind_of(number)
-        make, _ = KINDS[kind]
-        effects = self.root["effects"][number]
-        job = make(**effects)
+        kind, effects = self.root["effects"][number]
+        job = KINDS[kind].make(**effects)
         self.root[KEY][""].put(job)
         self.root["puts"][number] = Put(kind, job, effects)
 
@@ -281,24 +309,26 @@ def problems(path):
     with _opened(FileStorage(str(path), read_only=True)) as (_, root):
         found = list(unfinished(root))
         found.extend(_wrong_places(root[KEY][""]))
-        for number in root["effects"]:
+        for number, (kind, _) in root["effects"].items():
             put = root["puts"].get(number)
             if put is None:
-                found.append(f"{number} ({kind_of(number)}) was never put")
+                found.append(f"{number} ({kind}) was never put")
             else:
                 found.extend(_wrong_effects(number, put))
         return found
 
 
 def _wrong_effects(number, put):
-    _, expected = KINDS[put.kind]
+    kind = KINDS[put.kind]
     for name, effect in put.effects.items():
-        if effect.count != expected[name]:
+        if effect.count != kind.expected[name]:
             yield (
                 f"{number} ({put.kind}): {name} happened {effect.count} times, "
-                f"expected {expected[name]}; {_outcome(put.job)}"
+                f"expected {kind.expected[name]}; {_outcome(put.job)}"
             )
-    if is_failure(put.job.result) != (put.kind == "failing"):
+    result = put.job.result
+    error = result.type.__name__ if is_failure(result) else None
+    if error != kind.error:
         yield f"{number} ({put.kind}): {_outcome(put.job)}"
 
 
