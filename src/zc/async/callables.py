@@ -133,7 +133,7 @@ def _check_present(value: Any) -> None:
 
 def _import(stored: str) -> Callable:
     module_name, qualified = stored.split(":")
-    found = sys.modules.get(module_name)
+    found: Any = sys.modules.get(module_name)
     try:
         if found is None:
             found = importlib.import_module(module_name)

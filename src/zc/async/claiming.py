@@ -105,7 +105,9 @@ class Claim:
     def _sources(self) -> Iterator[Iterator[Due]]:
         pending = self.pending
         if len(pending.front):
-            yield iter([Due(*item, pending.front) for item in pending.front.items()])
+            yield iter(
+                [Due(key, entry, pending.front) for key, entry in pending.front.items()]
+            )
         if pending.later:
             yield self._of_tree(pending.later, None)
         for lane, tree in pending.lanes.items():

@@ -72,13 +72,13 @@ class Companion(Compact):
         return super().__getstate__()
 
     def _p_resolveConflict(self, old: tuple, saved: tuple, new: tuple) -> tuple:
-        old, saved, new = (self._named(state) for state in (old, saved, new))
+        states = [self._named(state) for state in (old, saved, new)]
         merged = {
             "_callbacks": _merge_callbacks(
-                *(state.get("_callbacks", ()) for state in (old, saved, new))
+                *(state.get("_callbacks", ()) for state in states)
             ),
             "_annotations": _merge_annotations(
-                *(state.get("_annotations", {}) for state in (old, saved, new))
+                *(state.get("_annotations", {}) for state in states)
             ),
         }
         other = self.__class__.__new__(self.__class__)

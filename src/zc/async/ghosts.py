@@ -5,7 +5,7 @@
 from typing import Any
 
 
-def ghost(connection: Any, oid: bytes, cls: type) -> Any:
+def ghost(connection: Any, oid: bytes, cls: Any) -> Any:
     """The object `oid` of class `cls`; its state is read when it is first used.
 
     `Connection.get` reads the record for the class, and the first use reads it
@@ -16,6 +16,6 @@ def ghost(connection: Any, oid: bytes, cls: type) -> Any:
         return connection.get(oid)
     found = cache.get(oid)
     if found is None:
-        found = cls.__new__(cls)
+        found = cls.__new__(cls)  # without its __init__, as when it is loaded
         cache.new_ghost(oid, found)
     return found

@@ -90,6 +90,8 @@ class Memory(Persistent):
     Never written: so a change of the inbox does not make the connection forget.
     """
 
+    _v_seen: Seen
+
     @property
     def seen(self) -> Seen:
         """What this connection has seen."""

@@ -274,7 +274,7 @@ def _moment(
     when: datetime.timedelta | datetime.datetime | bool | None, now: datetime.datetime
 ) -> datetime.datetime:
     """What is meant by an answer of a retry policy; None and True are now."""
-    if when is None or when is True:
+    if when is None or isinstance(when, bool):
         return now
     return now + when if isinstance(when, datetime.timedelta) else as_utc(when)
 

@@ -136,6 +136,7 @@ class Selection:
         return self.jobs
 
     def _places(self) -> Places:
+        assert self.filter is not None
         places = getattr(self.agent, "_v_places", None)
         if places is None or places.filter != self.filter:
             places = self.agent._v_places = Places(self.filter)
