@@ -2,27 +2,21 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """The job itself: what it shows, where it is, how it ends and is stored."""
 
-import datetime
 import functools
 import operator
-import pickle
-import uuid
 
 import transaction
-import zope.component
 from zope.interface import implementer
 from zope.interface.verify import verifyClass, verifyObject
 
-import zc.async_.job
-from tests.support.jobs import CALLS, Counter, JobsCase, Worker, multiply, note, nothing
+from tests.support.jobs import CALLS, Counter, JobsCase, multiply, note, nothing
 from zc.async_.errors import AbortedError, BadStatusError, UnpicklableError
-from zc.async_.failure import Failure, is_failure
+from zc.async_.failure import Failure
 from zc.async_.interfaces import (
     ACTIVE,
     ASSIGNED,
     CALLBACKS,
     COMPLETED,
-    IUUID,
     NEW,
     PENDING,
     IAgent,
@@ -310,187 +304,3 @@ class BindTests(JobsCase):
     def test_functions_of_a_subclass_can_be_bound(self):
         job = self.stored(Job.bind(Mine.describe))
         self.assertEqual(job(), "a job that is active-status")
-
-
-class IdentityTests(JobsCase):
-    def test_the_assigner_is_stored_as_a_plain_uuid(self):
-        identity = uuid.uuid4()
-        job = Job(nothing)
-        job.assignerUUID = identity
-        self.assertEqual(self.fetch(self.stored(job)).assignerUUID, identity)
-        job.assignerUUID = None
-        self.assertIsNone(job.assignerUUID)
-
-    def test_our_own_uuid_can_be_the_assigner(self):
-        job = Job(nothing)
-        zope.component.provideUtility(uuid.uuid4(), IUUID)
-        job.assignerUUID = zope.component.getUtility(IUUID)
-        self.assertIs(type(job.assignerUUID), uuid.UUID)
-
-    def test_annotations_are_a_mapping_that_is_stored(self):
-        job = self.stored(nothing)
-        job.annotations["a"] = [1]
-        transaction.commit()
-        self.assertEqual(self.fetch(job).annotations, {"a": [1]})
-
-
-class QuotaNamesTests(JobsCase):
-    def test_a_tuple_of_names(self):
-        job = Job(nothing)
-        job.quota_names = ["a", "b"]
-        self.assertEqual(self.fetch(self.stored(job)).quota_names, ("a", "b"))
-
-    def test_a_single_text_is_refused(self):
-        with self.assertRaisesRegex(TypeError, "provide an iterable of names"):
-            Job(nothing).quota_names = "name"
-
-    def test_unknown_names_are_refused_in_a_queue(self):
-        job = self.put(nothing)
-        with self.assertRaises(ValueError) as caught:
-            job.quota_names = ["unknown"]
-        self.assertEqual(caught.exception.args, ("unknown quota name", "unknown"))
-        self.assertEqual(job.quota_names, ())
-
-    def test_known_names_count_at_once_in_a_queue(self):
-        self.queue.quotas.create("one")
-        jobs = [self.put(nothing), self.put(nothing)]
-        for job in jobs:
-            job.quota_names = ["one"]
-        transaction.commit()
-        self.assertIs(self.queue.claim(), jobs[0])
-        self.assertIsNone(self.queue.claim())
-
-
-# The stored form
-
-
-class Value:
-    def __init__(self, value):
-        self.value = value
-
-    def __eq__(self, other):
-        return self.value == other.value
-
-    __hash__ = None
-
-
-class Unloadable:
-    def __setstate__(self, state):
-        raise ZeroDivisionError("cannot be loaded")
-
-    def __getstate__(self):
-        return {"a": 1}
-
-
-def unloadable():
-    return Unloadable()
-
-
-def value():
-    return [Value(1)]
-
-
-class RecordTests(JobsCase):
-    def test_a_small_job_is_a_small_record(self):
-        pending = self.put(nothing)
-        self.assertLessEqual(len(self.record(pending)), 200)
-        self.perform_due()
-        self.assertLessEqual(len(self.record(pending)), 260)
-
-    def test_so_it_is_when_a_worker_completed_it(self):
-        job = self.put(nothing)
-        self.queue.pull()
-        Worker().perform(job)
-        self.assertLessEqual(len(self.record(job)), 260)
-
-    def test_looking_at_a_job_writes_nothing(self):
-        job = self.put(nothing)
-        job = self.fetch(job)
-        for name in IJob.names(all=True):
-            getattr(job, name)
-        self.assertFalse(job._p_changed)
-        self.assertFalse(job._companion._p_changed)
-
-    def test_everything_comes_back(self):
-        job = Mine(1, key=[2])
-        job.quota_names = ("a",)
-        job.begin_after = datetime.datetime(2030, 1, 1, 0, 0, 0, 1, datetime.UTC)
-        job.begin_by = datetime.timedelta(hours=1, microseconds=1)
-        job.failure_log_level = 10
-        job.retry_policy_factory = "name"
-        job.retry_data = {"a": 1}
-        job.interruptions, job.deaths, job.alone = 2, 1, True
-        found = self.fetch(self.stored(job))
-        for name in (
-            "args kwargs quota_names begin_after begin_by failure_log_level alone "
-            "retry_policy_factory retry_data interruptions deaths status"
-        ).split():
-            self.assertEqual(getattr(found, name), getattr(job, name), name)
-
-    def test_results_of_all_kinds_come_back(self):
-        for result in (None, 1, "a", [1, [2]], {"a": Value(1)}, Value(2), (1,)):
-            job = Job(nothing)
-            job._result = result
-            self.assertEqual(self.fetch(self.stored(job)).result, result)
-
-    def test_a_loaded_result_stays_the_same_object(self):
-        job = self.stored(value)
-        job()
-        found = self.fetch(job)
-        self.assertIs(found.result, found.result)
-
-    def test_persistent_results_are_references(self):
-        counter = self.root["counter"] = Counter()
-        job = Job(nothing)
-        job._result = {"a": counter}
-        found = self.fetch(self.stored(job))
-        self.assertEqual(found.result["a"]._p_oid, counter._p_oid)
-
-    def test_a_result_that_cannot_be_loaded_appears_as_a_failure(self):
-        job = self.stored(unloadable)
-        job()
-        found = self.fetch(job)
-        self.assertEqual(found.status, COMPLETED)
-        self.assertTrue(is_failure(found.result))
-        self.assertIn("cannot be loaded", found.result.getErrorMessage())
-        found._p_changed = True
-        found._p_jar.transaction_manager.commit()
-
-    def test_records_with_fewer_fields_load(self):
-        """As an older release, which knew fewer of them, stored them."""
-        job = Job(nothing)
-        old = Job.__new__(Job)
-        old.__setstate__((0b1001, 0, job._target))
-        self.assertEqual((old.status, old.callable), (NEW, nothing))
-        self.assertEqual((old.args, old.kwargs, old.result), ([], {}, None))
-        self.assertEqual((old.attempts, old.interruptions, old.alone), (0, 0, False))
-        self.assertIsNone(old.begin_after or old.active_start or old.first_active)
-
-    def test_records_that_are_dictionaries_load(self):
-        old = Job.__new__(Job)
-        old.__setstate__({"_status": ACTIVE, "_target": "operator:mul", "extra": 1})
-        self.assertEqual((old.status, old.callable), (ACTIVE, operator.mul))
-        self.assertEqual(old.extra, 1)
-
-    def test_attributes_of_applications_are_stored_by_name(self):
-        job = Job(nothing)
-        job.title = "mine"
-        self.assertEqual(self.fetch(self.stored(job)).title, "mine")
-
-    def test_the_positions_of_stored_attributes_never_change(self):
-        self.assertEqual(
-            Job._stored_[:24],
-            (
-                "_status", "_parent", "_companion", "_target", "_args", "_kwargs",
-                "_result", "_begin_after", "_begin_by", "_quota_names", "_assigner",
-                "_active_start", "_active_end", "_callbacks_end", "_first_active",
-                "_attempts", "interruptions", "deaths", "_awaited", "_awaits",
-                "_postponed", "failure_log_level", "_retry_policy_factory",
-                "retry_data",
-            ),
-        )  # fmt: skip
-
-    def test_the_pickled_class_has_its_published_name(self):
-        self.assertIn(b"czc.async.job\nJob\n", self.record(self.stored(nothing)))
-        self.assertNotIn(b"async_", self.record(self.stored(nothing)))
-        self.assertEqual(pickle.loads(pickle.dumps(Job)), zc.async_.job.Job)

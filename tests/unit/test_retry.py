@@ -7,15 +7,14 @@ import functools
 import logging
 
 import pytest
-import zope.component
 from transaction.interfaces import TransientError
 from ZODB.POSException import ConflictError, POSKeyError, ReadConflictError
 from zope.interface.verify import verifyClass, verifyObject
 
-from tests.support.jobs import JobsCase, nothing
+from tests.support.jobs import nothing
 from zc.async_ import clock, retry
 from zc.async_.failure import Failure
-from zc.async_.interfaces import IJob, IRetryPolicy
+from zc.async_.interfaces import IRetryPolicy
 from zc.async_.job import Job
 from zc.async_.retry import (
     NeverRetry,
@@ -313,65 +312,6 @@ def test_a_policy_that_cannot_be_made_gives_up(caplog):
 )
 def test_whether_an_answer_lies_ahead(answer, ahead):
     assert lies_ahead(answer) is ahead
-
-
-# Which policy
-
-
-class Own:
-    def __init__(self, job):
-        self.job = job
-
-
-class FactoryTests(JobsCase):
-    def test_the_default_of_jobs_and_of_callbacks(self):
-        job = Job(nothing)
-        callback = job.addCallback(Job(nothing))
-        self.assertIs(type(job.getRetryPolicy()), RetryCommonFourTimes)
-        self.assertIs(type(callback.getRetryPolicy()), RetryCommonForever)
-        self.assertIs(job.getRetryPolicy().parent, job)
-
-    def test_registered_adapters_replace_the_defaults(self):
-        zope.component.provideAdapter(NeverRetry, (IJob,), IRetryPolicy)
-        zope.component.provideAdapter(Own, (IJob,), IRetryPolicy, name="callback")
-        job = Job(nothing)
-        callback = job.addCallback(Job(nothing))
-        self.assertIs(type(job.getRetryPolicy()), NeverRetry)
-        self.assertIs(type(callback.getRetryPolicy()), Own)
-
-    def test_a_factory_wins(self):
-        zope.component.provideAdapter(NeverRetry, (IJob,), IRetryPolicy)
-        job = Job(nothing)
-        job.retry_policy_factory = Own
-        self.assertIs(job.getRetryPolicy().job, job)
-
-    def test_a_name_is_that_of_an_adapter(self):
-        zope.component.provideAdapter(Own, (IJob,), IRetryPolicy, name="own")
-        job = Job(nothing)
-        job.retry_policy_factory = "own"
-        self.assertIs(type(job.getRetryPolicy()), Own)
-
-    def test_a_name_without_an_adapter_is_an_error_that_says_so(self):
-        job = Job(nothing)
-        job.retry_policy_factory = "missing"
-        with self.assertRaisesRegex(LookupError, "no adapter .* named 'missing'"):
-            job.getRetryPolicy()
-
-    def test_factories_of_all_kinds_are_stored(self):
-        for factory in (
-            None,
-            "a name",
-            NeverRetry,
-            functools.partial(RetryWithBackoff, max_tries=3, errors=(ValueError,)),
-        ):
-            with self.subTest(factory=factory):
-                job = Job(nothing)
-                job.retry_policy_factory = factory
-                found = self.fetch(self.stored(job)).retry_policy_factory
-                if isinstance(factory, functools.partial):
-                    self.assertEqual(found(job).max_tries, 3)
-                else:
-                    self.assertEqual(found, factory)
 
 
 def test_waits_are_measured_by_our_clock():

@@ -8,8 +8,7 @@ published here as well.
 """
 
 import importlib
-import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 from zope.interface import implementer
@@ -64,8 +63,6 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
     _parent: Any = None
     _companion: Any = None
     _result: Any = None
-    _quota_names: tuple[str, ...] = ()
-    _assigner: Any = None
     interruptions = 0
     deaths = 0
     retry_data: dict = {}  # replaced, never changed  # noqa: RUF012
@@ -157,35 +154,6 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
     def annotations(self) -> OwnedDict:
         """See `IJob`."""
         return self._companion.annotations
-
-    # Under which conditions.
-
-    @property
-    def assignerUUID(self) -> Any:
-        """See `IJob`."""
-        assigner = self._assigner
-        return None if assigner is None else uuid.UUID(bytes=assigner)
-
-    @assignerUUID.setter
-    def assignerUUID(self, value: Any) -> None:
-        self._assigner = None if value is None else value.bytes
-
-    @property
-    def quota_names(self) -> tuple[str, ...]:
-        """See `IJob`."""
-        return self._quota_names
-
-    @quota_names.setter
-    def quota_names(self, value: Iterable[str]) -> None:
-        if isinstance(value, str):
-            raise TypeError("provide an iterable of names")
-        names = tuple(value)
-        if self._status == PENDING and IQueue.providedBy(self._parent):
-            for name in names:
-                if name not in self._parent.quotas:
-                    raise ValueError("unknown quota name", name)
-            self._parent.refile(self, names)
-        self._quota_names = names
 
     # Steps.  None of these commits; `performance` does.
 

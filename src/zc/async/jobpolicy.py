@@ -1,22 +1,53 @@
 # Copyright (c) Zope Foundation and Contributors.
 # Zope Public License, version 2.1: see LICENSE.txt.
-"""Which retry policy a job has, and how loudly it fails."""
+"""Under which conditions a job is performed, and what its failures mean."""
 
 import logging
+import uuid
+from collections.abc import Iterable
 from typing import Any
 
 import zope.component
 
 from .frozen import Frozen
-from .interfaces import IRetryPolicy
+from .interfaces import PENDING, IQueue, IRetryPolicy
 from .retry import RetryCommonForever, RetryCommonFourTimes
 
 
 class Conditions:
-    """The part of a job that knows what a failure means to it."""
+    """The part of a job that knows its quotas, its retry policy, its log level."""
 
     failure_log_level: int | None = None
     _retry_policy_factory: Any = None
+    _quota_names: tuple[str, ...] = ()
+    _assigner: Any = None
+
+    @property
+    def assignerUUID(self) -> Any:
+        """See `IJob`."""
+        assigner = self._assigner
+        return None if assigner is None else uuid.UUID(bytes=assigner)
+
+    @assignerUUID.setter
+    def assignerUUID(self, value: Any) -> None:
+        self._assigner = None if value is None else value.bytes
+
+    @property
+    def quota_names(self) -> tuple[str, ...]:
+        """See `IJob`."""
+        return self._quota_names
+
+    @quota_names.setter
+    def quota_names(self, value: Iterable[str]) -> None:
+        if isinstance(value, str):
+            raise TypeError("provide an iterable of names")
+        names = tuple(value)
+        if self._status == PENDING and IQueue.providedBy(self._parent):
+            for name in names:
+                if name not in self._parent.quotas:
+                    raise ValueError("unknown quota name", name)
+            self._parent.refile(self, names)
+        self._quota_names = names
 
     @property
     def retry_policy_factory(self) -> Any:

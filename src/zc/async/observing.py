@@ -10,6 +10,7 @@ import logging
 import threading
 from typing import Any
 
+from .callables import describe
 from .interfaces import IFailure
 from .utils import log, tracelog
 
@@ -29,8 +30,8 @@ class Observer:
         if not IFailure.providedBy(job.result):
             if tracelog.isEnabledFor(logging.INFO):
                 tracelog.info(
-                    "%r succeeded in thread %d with result:\n%r",
-                    job, thread, job.result,
+                    "%r succeeded in thread %d with result:\n%s",
+                    job, thread, describe(job.result),
                 )  # fmt: skip
             return
         level = job.effective_failure_log_level()

@@ -106,6 +106,8 @@ class Local(threading.local):
         subject = self.surroundings.job if job is None else job
         if subject is None:
             raise LookupError("no job is performed in this thread; pass job=...")
+        if subject._p_jar is None or subject._p_oid is None:
+            raise ValueError(f"{subject!r} is not stored, so no other connection has it")
         return subject
 
 
