@@ -13,6 +13,7 @@ from zope.interface.verify import verifyClass, verifyObject
 
 from tests.support.jobs import nothing
 from zc.async_ import clock, retry
+from zc.async_.errors import ReassignedError
 from zc.async_.failure import Failure
 from zc.async_.interfaces import IRetryPolicy
 from zc.async_.job import Job
@@ -124,6 +125,14 @@ def test_forever_waits_after_other_errors_of_the_commit(job, caplog):
 
 def test_errors_of_the_job_are_final_to_forever(job):
     assert answers(RetryCommonForever(job), "jobError", TypeError(), 1) == [False]
+
+
+def test_forever_looks_later_at_what_another_thread_has_taken_over(job):
+    found = answers(RetryCommonForever(job), "jobError", ReassignedError(), 2)
+    assert found == [5 * SECOND, 10 * SECOND]
+    assert answers(RetryCommonFourTimes(job), "jobError", ReassignedError(), 1) == [
+        False
+    ]
 
 
 def test_forever_retries_interruptions_without_limit(job):

@@ -18,6 +18,7 @@ from zope.component import adapter
 from zope.interface import implementer
 
 from . import clock
+from .errors import ReassignedError
 from .interfaces import IJob, IRetryPolicy
 from .transactions import is_lost_connection, is_transient
 from .utils import as_utc, log
@@ -199,7 +200,8 @@ class RetryCommonForever(RetryCommonFourTimes):
     Transient errors: `max_at_once` attempts, then others after growing waits, up to
     `max_attempts` in all.  Lost connections and interruptions: without limit.
     Other errors of the commit: after growing waits, each with a CRITICAL log entry,
-    `max_commit_errors` attempts in all.  None stands for no limit.
+    `max_commit_errors` attempts in all.  None stands for no limit.  What another
+    thread has taken over is looked at again later.
     """
 
     settings = (*RetryCommonFourTimes.settings, "max_at_once", "max_commit_errors")
@@ -214,6 +216,13 @@ class RetryCommonForever(RetryCommonFourTimes):
         if self.max_at_once is None or count < self.max_at_once:
             return True
         return self._wait(count - self.max_at_once + 1)
+
+    def jobError(self, failure: Any, data_cache: dict) -> Answer:
+        """See `IRetryPolicy`."""
+        if failure.check(ReassignedError):
+            # Another thread does what we were to do; see later whether it has.
+            return self._wait(self._count("reassigned", data_cache))
+        return super().jobError(failure, data_cache)
 
     def commitError(self, failure: Any, data_cache: dict) -> Answer:
         """See `IRetryPolicy`."""
