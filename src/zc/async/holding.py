@@ -182,10 +182,18 @@ class _Step:
     def _drop(self, ticket: Ticket, job: Any) -> None:
         """Let go of a job that is elsewhere by now, or was claimed here again."""
         agent = self.agent
-        if ticket.key is not None:
+        if self._is_unfinished(ticket, job):
+            # A worker that had lost its connection has seen the past.
+            hand_back_job(self.queue, agent, job, died=False)
+        elif ticket.key is not None:
             agent.forget(ticket.key, job)
         elif job in agent and job.parent is not agent:
             agent.release(job)
+
+    def _is_unfinished(self, ticket: Ticket, job: Any) -> bool:
+        """Whether the job is just as the ticket says."""
+        mine = job.parent is self.agent and job._active_start == ticket.token
+        return mine and job.status == ACTIVE and not job.waiting
 
     def _claim(self) -> None:
         jobs = self._claim_jobs()
@@ -199,7 +207,7 @@ class _Step:
         agent = self.agent
         if hasattr(agent, "claim_some"):
             return agent.claim_some(agent.size, Chains(self.brevity, self.assigned))
-        jobs = []
+        jobs: list[Any] = []
         while len(jobs) < agent.size:
             job = agent.claimJob()
             if job is None:

@@ -188,6 +188,8 @@ class Performance:
 
     def _store(self) -> None:
         job, value = self.job, self.value
+        # The callable may have given the job away: to its queue, say.
+        status.require(job, "complete", (ACTIVE,))
         if isinstance(value, Deferred) or inspect.isawaitable(value):
             job._awaits = True
         else:

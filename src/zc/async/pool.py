@@ -27,6 +27,10 @@ ENOUGH = 4
 TAKE_OVER = 1.0
 
 
+#: Seconds until a thread whose connection was lost opens another.
+PAUSE = 1.0
+
+
 class Pool:
     """Worker threads for one agent.
 
@@ -165,49 +169,81 @@ class Pool:
     # In the worker threads.
 
     def _work(self) -> None:
-        try:
-            connection = self.dispatcher.db.open()
+        ended = False
+        while not (ended or self._stopping):
             try:
-                self._perform_batches(connection)
-            finally:
-                connection.close()
-        except Exception:
-            log.exception("a worker thread of %s ended", self.name)
+                line = _Line(self.dispatcher.db)
+                try:
+                    ended = self._perform_batches(line)
+                finally:
+                    line.close()
+            except Exception:
+                log.exception("a thread of %s lost its connection", self.name)
+                time.sleep(PAUSE)  # the storage may be away for a while
 
-    def _perform_batches(self, connection: Any) -> None:
+    def _perform_batches(self, line: "_Line") -> bool:
+        """Perform what comes.
+
+        Returns whether the thread is to end, and not to go on with a new line.
+        """
         performer = Performer(self.dispatcher, self.dispatcher.records)
         ready = self._ready
-        while True:
+        while line.is_open:
             batch = ready.get()
             if batch is None:
                 # Who finished while this was waiting has left it to us.
                 self._freed(False)
-                return
+                return True
             if self.hungry and ready.empty():
                 self._freed(True)
-            self._perform(performer, batch, connection)
+            self._perform(performer, batch, line)
             self._is_done_with()
             if ready.empty():
                 self._freed(len(batch.tickets) >= ENOUGH)
+        return False
 
-    def _perform(self, performer: Performer, batch: Batch, connection: Any) -> None:
+    def _perform(self, performer: Performer, batch: Batch, line: "_Line") -> None:
         """Perform a batch to its end, in as many rounds as it takes."""
-        while batch.tickets and not self._stopping:
+        while batch.tickets and line.is_open and not self._stopping:
             if len(batch.tickets) > 1:
                 self._rounds[performer] = time.monotonic(), batch
-            done = performer.perform_batch(batch, connection)
+            done = performer.perform_batch(batch, line.connection)
             self._rounds.pop(performer, None)
             self._finished.append(done.outcomes)
-            self._perform_again(performer, done.again, connection)
+            self._perform_again(performer, done.again, line)
             batch = batch._replace(tickets=list(done.rest))
-        self._leave([batch])
+        if batch.tickets and not self._stopping:
+            self.submit([batch])
+        else:
+            self._leave([batch])
 
     def _perform_again(
-        self, performer: Performer, batches: Sequence[Batch], connection: Any
+        self, performer: Performer, batches: Sequence[Batch], line: "_Line"
     ) -> None:
         """Have jobs of a round that was broken off performed, each alone."""
         if batches and not batches[0].chained:
             self.submit(batches)
             return
         for batch in batches:
-            self._perform(performer, batch, connection)
+            self._perform(performer, batch, line)
+
+
+class _Line:
+    """The connection of one thread.
+
+    A job might close it; then it may be somebody else's at any moment.
+    """
+
+    def __init__(self, db: Any):
+        self.connection = db.open()
+        self._opened = self.connection.opened
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is still open, and ours."""
+        return self.connection.opened == self._opened
+
+    def close(self) -> None:
+        """Give it back, unless a job did."""
+        if self.is_open:
+            self.connection.close()
