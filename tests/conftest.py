@@ -11,6 +11,7 @@
 """
 
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,12 @@ def component_registry():
     zope.component.testing.setUp()
     yield
     zope.component.testing.tearDown()
+
+
+@pytest.fixture(autouse=True)
+def no_dispatchers():
+    """No dispatcher of an earlier test is remembered."""
+    yield
+    dispatcher = sys.modules.get("zc.async.dispatcher")
+    if dispatcher is not None:
+        dispatcher.clear()
