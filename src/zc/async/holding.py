@@ -15,8 +15,8 @@ from typing import Any
 from ZODB.utils import u64
 
 from . import clock, failure, transactions
-from .interfaces import ACTIVE, ASSIGNED
 from .batches import Batches, Brevity, Chains
+from .interfaces import ACTIVE, ASSIGNED
 from .membership import hand_back_job
 from .performer import (
     AWAITS,
