@@ -384,10 +384,11 @@ def test_jobs_set_aside_leave_the_sequence_and_can_be_brought_back(pending):
             pending.set_aside(entry)
     assert names(pending) == ["a", "c"] and len(pending) == 2
     assert len(pending.aside) == 1
-    assert pending.bring_back() == 1
+    ((key, entry),) = pending.aside.items()
+    pending.bring_back(Due(key, entry, pending.aside))
     assert names(pending) == ["a", "b", "c"] and len(pending) == 3
     assert due(pending, blocked=bool) == []  # still in its lane
-    assert pending.bring_back() == 0
+    assert len(pending.aside) == 0
 
 
 def test_keys_that_collide_lose_nothing(pending):

@@ -176,7 +176,7 @@ class Agent(Persistent):
         if not self._drop(job):
             raise LookupError(f"{job!r} is not held by agent {self.name!r}")
         self.queue.release(job)
-        if job.status in (ASSIGNED, NEW):
+        if job.parent is self and job.status == ASSIGNED:
             job.parent = None
 
     def pull(self, index: int = 0) -> Any:
@@ -208,6 +208,10 @@ class Agent(Persistent):
         is_held = job.parent is not self and job.status in (ASSIGNED, ACTIVE)
         if self._drop(job) and not is_held:
             self.queue.release(job)
+
+    def abandon(self, job: Any) -> None:
+        """Hold no longer a job that cannot even be loaded."""
+        self._drop(job)
 
     def forget(self, key: int, job: Any) -> None:
         """Hold `job` no longer at `key`; it was put back, and perhaps claimed again.

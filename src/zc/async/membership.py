@@ -37,6 +37,7 @@ from .interfaces import (
     IQueue,
 )
 from .interruption import note_interruption
+from .transactions import raise_if_passing
 from .utils import log
 
 
@@ -88,7 +89,8 @@ class DispatcherAgents(Mapping):
         now, last = clock.utcnow(), self.last_ping
         if last is not None and last <= now < last + self.ping_interval:
             return False
-        self.last_ping = now
+        # Setting our own attribute, even a property, would write this record too.
+        self.ping_record.at = now
         return True
 
     def activate(self) -> None:
@@ -105,6 +107,8 @@ class DispatcherAgents(Mapping):
                 f"dispatcher {self.UUID} is activated already, since {self.activated}"
             )
         self.hand_back()
+        if self.parent is not None:
+            self.parent.bring_back()  # we may have code that others lacked
         self.activated = clock.utcnow()
         zope.event.notify(event(self))
 
@@ -122,6 +126,21 @@ class DispatcherAgents(Mapping):
             for job in list(agent):
                 hand_back_job(self.parent, agent, job, died)
 
+    def _forget(self, value: Any) -> None:
+        _empty(self.parent, value)
+        super()._forget(value)
+
+
+def _empty(queue: Any, agent: Any) -> None:
+    """Take all jobs from an agent that is about to be removed."""
+    if queue is None:
+        return
+    for job in list(agent):
+        hand_back_job(queue, agent, job, died=False)
+    for job in list(getattr(agent, "waiting", tuple)()):
+        agent.release(job)
+        job._parent = queue  # whence it goes on when it has a result
+
 
 def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
     """Take `job` from `agent` and do what its status asks.  Does not commit.
@@ -129,8 +148,16 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
     Claimed and not begun: back to the front.  ACTIVE: interrupted.  CALLBACKS:
     a job resumes them.  COMPLETED: among the agent's completed ones.  One that
     belongs to a queue or another agent by now, and only was not reaped: dropped.
+    One that cannot be loaded: set aside.
     """
-    status = job.status
+    try:
+        status = job.status
+    except Exception as error:
+        raise_if_passing(error)
+        log.exception("queue %r sets a job aside that cannot be loaded", queue.name)
+        agent.abandon(job)
+        queue.set_aside(job)
+        return
     if job.parent is not agent and _is_holder(job.parent):
         _let_go(agent, job)
     elif status == COMPLETED:
@@ -143,12 +170,19 @@ def hand_back_job(queue: Any, agent: Any, job: Any, died: bool = True) -> None:
         agent.jobWaits(job)
     else:
         agent.remove(job)
-        if status == ACTIVE:
-            _interrupt(queue, job, died)
-        elif status == CALLBACKS:
-            queue.put_later(job.substitute(job.resumeCallbacks))
-        else:
-            queue.putBack(job)
+        give_back(queue, job, died)
+
+
+def give_back(queue: Any, job: Any, died: bool) -> None:
+    """Have a job that nobody holds any more go on as its status asks."""
+    if job.queue is None:
+        job._parent = queue  # its agent has gone meanwhile
+    if job.status == ACTIVE:
+        _interrupt(queue, job, died)
+    elif job.status == CALLBACKS:
+        queue.put_later(job.substitute(job.resumeCallbacks))
+    elif job.status != COMPLETED:
+        queue.putBack(job)
 
 
 def _is_holder(parent: Any) -> bool:
@@ -192,6 +226,11 @@ class Dispatchers(Mapping):
         if not IDispatcherAgents.providedBy(value):
             raise ValueError("value must be IDispatcherAgents")
 
+    def _forget(self, value: Any) -> None:
+        for agent in value.values():
+            _empty(self.queue, agent)
+        super()._forget(value)
+
     def register(self, UUID: uuid.UUID) -> None:
         """See `IDispatchers`."""
         if UUID in self:
@@ -208,7 +247,6 @@ class Dispatchers(Mapping):
                 f"dispatcher {UUID} is activated, since {agents.activated}; expected "
                 "one that is not"
             )
-        agents.hand_back()
         del self[UUID]
         zope.event.notify(DispatcherUnregistered(agents, self.queue))
         return agents

@@ -141,14 +141,10 @@ class Pending(Persistent):
         self.take(due)
         self.aside.add(due.key, due.entry)
 
-    def bring_back(self) -> int:
-        """Return what was set aside to the sequence; how many."""
-        items = self.aside.items()
-        for key, entry in items:
-            self.aside.remove(key)
-            self._insert(self.later, key, entry)
-        self.length.change(len(items))
-        return len(items)
+    def bring_back(self, due: Due) -> None:
+        """Return what was set aside to the sequence."""
+        self.file(due, self.later)
+        self.length.change(1)
 
     # Housekeeping.
 

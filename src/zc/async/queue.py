@@ -18,16 +18,17 @@ from ZODB.interfaces import IConnection
 from zope.interface import implementer
 
 from . import clock
-from .claiming import NO_LANE, Lane
+from .claiming import NO_LANE, Due, Lane
 from .containers import Mapping
 from .errors import BadStatusError, NotInQueueError
 from .interfaces import IUUID, KEY, NEW, PENDING, IJob, IQueue, IQueues
 from .keys import front_key, new_key
-from .membership import Dispatchers
+from .membership import Dispatchers, give_back
 from .pending import Pending
 from .quota import Quotas
 from .selection import SUSPECT, Selection
 from .storable import check_storable
+from .transactions import raise_if_passing
 from .utils import as_utc
 
 
@@ -235,11 +236,29 @@ class Queue(Persistent):
         self._pending.relane(job, _lane_of(job, quota_names))
 
     def bring_back(self) -> int:
-        """Return jobs that were set aside because they could not be loaded.
+        """Have the jobs go on that were set aside and can be loaded by now.
 
-        How many: they may be loaded by now, where the code has changed.
+        How many: the code may have changed, or differ from that of others.
         """
-        return self._pending.bring_back()
+        return sum(map(self._bring_back, self._pending.aside.items()))
+
+    def _bring_back(self, item: tuple[int, Any]) -> bool:
+        due = Due(*item, self._pending.aside)
+        try:
+            status = due.job.status
+        except Exception as error:
+            raise_if_passing(error)
+            return False
+        if status == PENDING:
+            self._pending.bring_back(due)
+        else:
+            self._pending.aside.remove(due.key)
+            give_back(self, due.job, died=False)
+        return True
+
+    def set_aside(self, job: Any) -> None:
+        """Keep a job that an agent held and that cannot be loaded."""
+        self._pending.aside.add(new_key(clock.micros(clock.utcnow())), job)
 
     def next_due(
         self, after: datetime.datetime | None = None
