@@ -67,6 +67,8 @@ def guard(db):
 
 @pytest.fixture(autouse=True)
 def nothing_is_left():
+    # What ended in another thread in an earlier test could not restore them.
+    shutdown._restore_handlers()
     handlers = {number: signal.getsignal(number) for number in shutdown._SIGNALS}
     yield
     assert shutdown._guards == []
