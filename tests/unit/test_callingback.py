@@ -24,6 +24,7 @@ from tests.support.jobs import (
     nothing,
 )
 from zc.async_ import clock, transactions
+from zc.async_.callingback import _Callbacks
 from zc.async_.errors import QuarantinedError, ReassignedError
 from zc.async_.failure import is_failure
 from zc.async_.interfaces import ACTIVE, CALLBACKS, COMPLETED, NEW, PENDING
@@ -348,6 +349,24 @@ class PostponedTests(CallbacksCase):
         self.perform_due()
         self.assertEqual(below.result, "passed")
         self.assertEqual(below.caller.status, COMPLETED)
+
+    def test_one_that_ends_before_its_caller_has_begun_to_wait_is_seen(self):
+        job, callback = self.postponed(Job(nothing))
+        job._postponed = False  # as if the first performer was still at it
+        transaction.commit()
+        there = self.fetch(job)
+        performer = _Callbacks(there, False)
+        self.assertIsNone(performer._begin_next())
+        self.assertTrue(there.waiting)  # not yet committed
+        self.movable.advance(5)
+        self.perform_due()
+        self.assertEqual((job.status, callback.status), (CALLBACKS, COMPLETED))
+        with self.assertRaises(ConflictError):
+            performer.manager.commit()
+        performer.manager.abort()
+        self.assertTrue(performer.step())
+        transaction.begin()
+        self.assertEqual((job.status, job.waiting), (COMPLETED, False))
 
     def test_a_process_that_dies_in_the_second_attempt_resumes_it(self):
         job, callback = self.postponed()

@@ -5,6 +5,7 @@
 import asyncio
 import contextlib
 import datetime
+import functools
 import gc
 import logging
 import threading
@@ -48,6 +49,7 @@ from zc.async_.interfaces import (
 )
 from zc.async_.job import Job
 from zc.async_.performance import Performance
+from zc.async_.retry import RetryWithBackoff
 from zc.async_.threadlocal import local
 
 SECOND = datetime.timedelta(seconds=1)
@@ -708,6 +710,23 @@ class LaterTests(PerformanceCase):
         self.movable.advance(10)
         self.perform_due()
         self.assertEqual((job.result, job.attempts), ("passed", 3))
+
+    def test_a_back_off_with_settings_of_its_own(self):
+        job = Job(Once.call, self.counter)
+        Once.errors = [ValueError(), ValueError(), ValueError()]
+        job.retry_policy_factory = functools.partial(
+            RetryWithBackoff, max_tries=3, first_wait=10 * SECOND, errors=(ValueError,)
+        )
+        self.put(job)
+        for _ in range(2):
+            self.perform_due()
+            self.assertEqual(job.status, PENDING)
+            self.assertLessEqual(job.begin_after, self.movable.utcnow() + 20 * SECOND)
+            self.assertGreater(job.begin_after, self.movable.utcnow())
+            self.movable.advance(20)
+        self.perform_due()
+        self.assertEqual((job.status, job.result.type), (COMPLETED, ValueError))
+        self.assertEqual((job.attempts, self.counter.count), (3, 0))
 
     def test_a_retry_is_not_limited_by_begin_by(self):
         job = Job(fail)

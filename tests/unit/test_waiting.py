@@ -270,6 +270,24 @@ class CircleTests(WaitingCase):
         other()
         self.assert_circle(other)
 
+    def test_nor_for_one_that_begins_to_wait_for_it_at_the_same_moment(self):
+        first, second, third = (Job(note) for _ in range(3))
+        for job, other in ((first, second), (second, third), (third, first)):
+            job.args.append(other)
+        for job in (first, second, third):
+            self.stored(job)
+        first()
+        there = self.fetch(third)
+        there._begin(1)
+        there._accept(there.args[0])  # it sees that the second one waits for nobody
+        second()
+        self.assert_waits(first, second)
+        with self.assertRaises(ReadConflictError):
+            there._p_jar.transaction_manager.commit()
+        there._p_jar.transaction_manager.abort()
+        third()
+        self.assert_circle(third)
+
     def test_a_completed_callback_is_no_circle(self):
         other = self.stored(answer)
         callback = other.addCallback(Job(note))
