@@ -291,8 +291,10 @@ def test_a_job_pulled_and_put_again_keeps_its_place(world, seat, queue):
 
 def test_a_job_put_with_a_date_in_the_past_is_due_now(world, seat):
     seat.put(1)
-    seat.put(2, begin_after=START - HOUR)
-    assert seat.waiting() == [1, 2]
+    (job,) = seat.put(2, begin_after=START - HOUR)
+    seat.put(3)
+    assert job.begin_after == START - HOUR
+    assert seat.waiting() == seat.claim_all() == [1, 2, 3]
 
 
 def test_a_job_of_long_ago_may_be_put(seat, queue):

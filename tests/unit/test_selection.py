@@ -84,10 +84,11 @@ def test_begin_by_counts_from_begin_after(world, seat):
     assert seat.queue.claim().args == [1]
 
 
-def test_a_past_begin_after_counts_as_now(world, seat):
-    (job,) = seat.put(1, begin_after=clock.utcnow() - 10 * HOUR, begin_by=MINUTE)
-    assert job.begin_after == clock.utcnow()
+def test_a_begin_after_too_far_in_the_past_has_expired(seat):
+    (job,) = seat.put(1, begin_after=clock.utcnow() - 59 * SECOND, begin_by=MINUTE)
     assert seat.queue.claim() is job
+    (job,) = seat.put(1, begin_after=clock.utcnow() - 61 * SECOND, begin_by=MINUTE)
+    assert seat.queue.claim().callable == job.fail
 
 
 @pytest.mark.parametrize("default", [None, HOUR])

@@ -64,9 +64,12 @@ class Queue(Persistent):
         lane = self._lane(job)
         now = clock.micros(clock.utcnow())
         if begin_after is not None:
-            job._begin_after = max(clock.micros(as_utc(begin_after)), now)
-        elif job._begin_after is None:
-            job._begin_after = now
+            job.begin_after = begin_after
+            due = max(now, job._begin_after)
+        else:
+            if job._begin_after is None:
+                job._begin_after = now
+            due = job._begin_after  # one that was here before keeps its place
         if begin_by is not None:
             job.begin_by = begin_by
         elif job.begin_by is None and self.default_begin_by is not None:
@@ -77,8 +80,7 @@ class Queue(Persistent):
             job.retry_policy_factory = retry_policy_factory
         check_storable(job, self._p_jar)
         job.assignerUUID = zope.component.queryUtility(IUUID)
-        # One that was here before keeps its place.
-        self._add(job, job._begin_after, now, lane)
+        self._add(job, due, now, lane)
         return job
 
     def _check_new(self, job: Any) -> None:
@@ -153,6 +155,7 @@ class Queue(Persistent):
         """
         now = clock.utcnow()
         job = IJob(function)
+        job.alone = True  # it commits
         job.args.extend(args)
         job.begin_after = due = _moment(when, now)
         job.assignerUUID = zope.component.queryUtility(IUUID)
