@@ -480,16 +480,24 @@ def only_slow(job):
     return job.callable is pass_gate
 
 
-def test_a_removed_agent_ends_what_it_has_begun(site):
+def test_what_a_removed_agent_has_begun_is_done_by_another(site):
+    site.root["count"] = 0
+    transaction.commit()
     made = site.dispatcher()
-    job = site.put(pass_gate, "ending", 5)
-    gate("ending").wait_for()
+    job = site.put(count_late, "removed")
+    gate("removed").wait_for()
     site.sync()
     del site.agents(made)["main"]
     transaction.commit()
-    gate("ending").open()
-    assert site.wait(job) == 5
-    wait_until(lambda: not worker_threads(), "the threads to end")
+    assert job.status == PENDING and (job.interruptions, job.deaths) == (1, 0)
+    site.agents(made)["another"] = Agent(size=1)
+    transaction.commit()
+    gate("removed").wait_for(2)
+    gate("removed").open()
+    site.wait(job)
+    wait_until(lambda: len(worker_threads()) == 1, "the removed one's threads to end")
+    site.sync()
+    assert site.root["count"] == 1 and job.agent.name == "another"
 
 
 def test_a_paused_queue_is_left_alone_until_it_is_resumed(site):
