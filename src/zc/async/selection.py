@@ -260,6 +260,7 @@ def _is_expired(job: Any, now: int) -> bool:
 def _failing(job: Any) -> Any:
     """A job that makes `job` fail, since it was not begun in time."""
     wrapper = job.substitute(job.fail)
+    wrapper.alone = True  # it commits
     wrapper.args.append(TimeoutError)
     wrapper.begin_after = clock.utcnow()
     job._parent = wrapper

@@ -6,6 +6,7 @@ It is performed in pieces, since the commit is everybody's: called; its result
 stored when the commit comes; what follows from the commit done after it.
 """
 
+import functools
 import time
 from collections.abc import Callable
 from typing import Any
@@ -27,8 +28,24 @@ def may_share(job: Any) -> bool:
         or job._attempts
         or job.interruptions
         or job.retry_data
+        or not _names_its_surroundings(type(job))
         or job.surroundings() is None
     ) and may_repeat(job)
+
+
+@functools.lru_cache(maxsize=1000)
+def _names_its_surroundings(cls: type) -> bool:
+    """Whether `surroundings` knows of the `setUp` and `tearDown` of a class.
+
+    That is, no class overrides these and inherits that.
+    """
+    named = _height(cls, "surroundings")
+    return named <= min(_height(cls, "setUp"), _height(cls, "tearDown"))
+
+
+def _height(cls: type, name: str) -> int:
+    """How far up in the bases of `cls` the method is defined."""
+    return [name in vars(base) for base in cls.__mro__].index(True)
 
 
 class Shared(Performance):
