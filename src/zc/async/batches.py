@@ -29,7 +29,8 @@ class Brevity:
         self.size = getattr(agent, "round_size", 1)
         self.seconds = getattr(agent, "round_seconds", 0.0)
         self._durations = durations
-        self._expected: dict[int, float | None] = {}
+        #: By the id of the job; the job is kept, so that nothing else has its id.
+        self._expected: dict[int, tuple[Any, float | None]] = {}
 
     def of(self, job: Any) -> float | None:
         """The seconds that `job` is expected to take; None if it must be alone.
@@ -38,10 +39,10 @@ class Brevity:
         """
         if self.size <= 1:
             return None
-        key = id(job)
-        if key not in self._expected:
-            self._expected[key] = self._expect(job)
-        return self._expected[key]
+        found = self._expected.get(id(job))
+        if found is None:
+            found = self._expected[id(job)] = job, self._expect(job)
+        return found[1]
 
     def _expect(self, job: Any) -> float | None:
         if not may_share(job):
