@@ -14,7 +14,7 @@ import zope.component
 from persistent import Persistent
 from zope.interface import implementer
 
-from . import clock
+from . import callables, clock
 from .containers import History, MergingMapping
 from .interfaces import (
     ACTIVE,
@@ -54,7 +54,8 @@ class Agent(Persistent):
 
     name: str | None = None
     parent: Any = None
-    filter: Callable | None = None
+    _chooser: Any = None
+    _filter: Any = None
     _size = 3
     _threads: int | None = None
     _round_size = 32
@@ -68,19 +69,40 @@ class Agent(Persistent):
         size: int = 3,
         threads: int | None = None,
     ):
-        if chooser is not None and filter is not None:
-            raise ValueError(
-                "found a chooser and a filter, expected at most one of them: a chooser "
-                "claims by itself"
-            )
-        self.chooser = chooser or (chooseFirst if filter is None else None)
-        if filter is not None:
-            self.filter = filter
+        self.chooser = chooser
+        self.filter = filter
         self.size = size
         self.threads = threads
         self._active = MergingMapping()
         self._waiting = MergingMapping()
         self.completed = Completed()
+
+    @property
+    def chooser(self) -> Callable | None:
+        """What claims; None when there is a filter.
+
+        Set None for `chooseFirst`.  UnloadableCallableError when its code has gone.
+        """
+        if self._chooser is not None:
+            return callables.resolve(self._chooser)
+        return chooseFirst if self._filter is None else None
+
+    @chooser.setter
+    def chooser(self, value: Callable | None) -> None:
+        if value is chooseFirst:
+            value = None
+        _at_most_one(value, self._filter)
+        self._chooser = None if value is None else callables.reference(value)
+
+    @property
+    def filter(self) -> Callable | None:
+        """See `IFilterAgent`.  UnloadableCallableError when its code has gone."""
+        return None if self._filter is None else callables.resolve(self._filter)
+
+    @filter.setter
+    def filter(self, value: Callable | None) -> None:
+        _at_most_one(self._chooser, value)
+        self._filter = None if value is None else callables.reference(value)
 
     @property
     def size(self) -> int:
@@ -140,11 +162,12 @@ class Agent(Persistent):
         return jobs
 
     def _choose(self, count: int, chains: Any) -> Iterator[Any]:
-        if self.filter is not None or self.chooser is chooseFirst:
+        if self._chooser is None:
             yield from self.queue.claim_some(count, self.filter, self, chains)
             return
+        chooser = self.chooser
         for _ in range(count):
-            job = self.chooser(self)
+            job = chooser(self)
             if job is None:
                 return
             yield job
@@ -247,6 +270,14 @@ class Agent(Persistent):
         return False
 
 
+def _at_most_one(chooser: Any, filter: Any) -> None:
+    if chooser is not None and filter is not None:
+        raise ValueError(
+            "found a chooser and a filter, expected at most one of them: a chooser "
+            "claims by itself"
+        )
+
+
 def _count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"found {name} {value!r}, expected an integer of at least 1")
@@ -259,5 +290,3 @@ def addMainAgentActivationHandler(event: Any) -> None:
     agents = event.object
     if "main" not in agents:
         agents["main"] = Agent()
-
-
