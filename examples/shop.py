@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from zc.async_ import clock, local
 from zc.async_.job import Job
+from zc.async_.retry import RetryCommonFourTimes
 
 
 def invoice(customer, amount, currency="EUR"):
@@ -56,6 +57,35 @@ def charge(card, amount):
     if not card.isdigit():
         raise CardRefused(f"found card {card!r}, expected digits")
     return f"{amount} charged"
+
+
+class BankBusy(Exception):
+    """The bank asks to come again later."""
+
+
+def transfer(amount):
+    if local.getJob().attempts < 3:
+        raise BankBusy("please try again later")
+    return f"{amount} transferred"
+
+
+class AfterTea(RetryCommonFourTimes):
+    """Tries once more, five minutes later, when the bank is busy."""
+
+    may_repeat = False
+
+    def jobError(self, failure, data_cache):
+        if failure.check(BankBusy) and self.parent.attempts < 2:
+            return datetime.timedelta(minutes=5)
+        return super().jobError(failure, data_cache)
+
+
+def leave():
+    raise SystemExit("I do not want to work here any more")
+
+
+def open_shelf():
+    return open(__file__)
 
 
 def shout(text):
@@ -125,3 +155,16 @@ class Parcel(Job):
 
     def deliver(self, address):
         return f"delivered to {address} at attempt {self.attempts}"
+
+
+SAID: list[str] = []
+
+
+class PoliteJob(Job):
+
+    def setUp(self):
+        SAID.append("good morning")
+        return "goodbye"
+
+    def tearDown(self, info):
+        SAID.append(info)
