@@ -19,7 +19,6 @@ from .containers import History, MergingMapping
 from .interfaces import (
     ACTIVE,
     ASSIGNED,
-    NEW,
     ICompletedCollection,
     IDispatcherActivated,
     IFilterAgent,
