@@ -10,7 +10,7 @@ import warnings
 
 import transaction
 from twisted.internet.defer import Deferred
-from ZODB.POSException import ConflictError
+from ZODB.POSException import ConflictError, StorageError
 
 from tests.support.jobs import (
     CALLS,
@@ -453,6 +453,17 @@ class AloneTests(CallbacksCase):
             with self.assertRaises(ConflictError):
                 job._perform_callbacks()
         self.assertEqual(len(commits), transactions.TRIES)
+
+    def test_other_errors_of_the_database_are_raised_at_once(self):
+        job = self.with_callbacks(Job(note))
+        job._begin(1)
+        job._settle(None)
+        transaction.commit()
+        error = StorageError("no space left")
+        with unittest.mock.patch.object(manager_of(job), "commit", side_effect=error):
+            with self.assertRaises(StorageError):
+                job._perform_callbacks()
+        self.assertEqual((job.status, CALLS), (CALLBACKS, []))
 
     def test_jobs_without_a_result_have_no_callbacks_due(self):
         job = self.with_callbacks(Job(note))

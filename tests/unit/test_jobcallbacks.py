@@ -55,6 +55,14 @@ class AddTests(JobsCase):
         callback.failure_log_level = 0
         self.assertEqual(callback.effective_failure_log_level(), 0)
 
+    def test_a_job_that_another_is_to_fail_is_no_callback(self):
+        job = Job(nothing)
+        failing = job.substitute(job.fail)
+        job._parent = failing
+        self.assertFalse(job.is_callback)
+        self.assertEqual(job.effective_failure_log_level(), logging.ERROR)
+        self.assertTrue(failing.is_substitute)
+
     def test_several_are_performed_in_order(self):
         job = self.stored(multiply, 6, 7)
         for number in range(3):

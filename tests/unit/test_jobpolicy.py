@@ -9,6 +9,7 @@ import transaction
 import zope.component
 
 from tests.support.jobs import JobsCase, nothing
+from zc.async_.errors import UnloadableCallableError
 from zc.async_.interfaces import IUUID, IJob, IRetryPolicy
 from zc.async_.job import Job
 from zc.async_.retry import (
@@ -57,6 +58,20 @@ class FactoryTests(JobsCase):
         job.retry_policy_factory = "missing"
         with self.assertRaisesRegex(LookupError, "no adapter .* named 'missing'"):
             job.getRetryPolicy()
+
+    def test_one_that_has_vanished_raises_when_it_is_called(self):
+        cls = type("Vanishing", (NeverRetry,), {"__module__": __name__})
+        globals()["Vanishing"] = cls
+        job = Job(nothing)
+        job.retry_policy_factory = cls
+        self.stored(job)
+        del globals()["Vanishing"]
+        job = self.fetch(job)
+        factory = job.retry_policy_factory
+        with self.assertRaisesRegex(UnloadableCallableError, "Vanishing"):
+            factory(job)
+        job._p_changed = True
+        job._p_jar.transaction_manager.commit()  # it can still be claimed
 
     def test_factories_of_all_kinds_are_stored(self):
         for factory in (

@@ -186,14 +186,15 @@ class ReadCurrentTests(JobsCase):
         watched = self.root["watched"] = Counter()
         written = self.root["written"] = Counter()
         transaction.commit()
-        watched._p_deactivate()
-        other = self.fetch(watched)
-        transactions.read_current(watched)
-        written.increase()
-        other.increase()
-        other._p_jar.transaction_manager.commit()
+        there = self.fetch(written)
+        ghost = there._p_jar.get(watched._p_oid)
+        self.assertIsNone(ghost._p_changed)
+        transactions.read_current(ghost)
+        there.increase()
+        watched.increase()
+        transaction.commit()
         with self.assertRaises(ReadConflictError):
-            transaction.commit()
+            there._p_jar.transaction_manager.commit()
 
     def test_new_objects_are_current(self):
         transactions.read_current(Counter())

@@ -209,6 +209,15 @@ class ResultTests(WaitingCase):
         self.assertEqual(settled[0], inner)
         self.assertIn(job, settled)
 
+    def test_an_outcome_that_is_not_committed_is_not_told(self):
+        other = self.stored(answer)
+        other._begin(1)
+        job = self.stored(settle_and_fail, other)
+        worker = Worker()
+        worker.perform(job)
+        self.assertEqual([told[1] for told in worker.told], [job])
+        self.assertEqual(other.status, ACTIVE)
+
     def test_policies_of_applications_cannot_lose_the_result(self):
         zope.component.provideAdapter(NeverRetry, (IJob,), IRetryPolicy, "callback")
         zope.component.provideAdapter(FailingJob, (type(note),), IJob)
@@ -217,6 +226,11 @@ class ResultTests(WaitingCase):
         job()
         inner()
         self.assert_result(job, 42)
+
+
+def settle_and_fail(other):
+    other._settle_within(42)
+    raise ValueError
 
 
 class FailingJob(Job):

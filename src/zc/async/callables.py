@@ -9,7 +9,6 @@ object and the name of the method.  Anything else that can be called is stored
 as it is.
 """
 
-import functools
 import importlib
 import sys
 import types
@@ -110,10 +109,9 @@ def resolve(stored: Reference) -> Callable:
 
 
 def check_arguments(args: Iterable, kwargs: Mapping) -> None:
-    """Raise UnloadableCallableError for an argument whose code is gone.
+    """Raise UnloadableCallableError for a persistent argument whose class is gone.
 
-    The database gives a placeholder for it, which can be called as well: it would
-    seem to work.
+    The database gives a placeholder for it.
     """
     for value in args:
         _check_present(value)
@@ -124,11 +122,6 @@ def check_arguments(args: Iterable, kwargs: Mapping) -> None:
 def _check_present(value: Any) -> None:
     if isinstance(value, Broken):
         raise _gone(_class_name(type(value)), "its class cannot be imported")
-    if isinstance(value, type) and issubclass(value, Broken):
-        raise _gone(_class_name(value), "it cannot be imported")
-    if isinstance(value, functools.partial):
-        _check_present(value.func)
-        check_arguments(value.args, value.keywords)
 
 
 def _import(stored: str) -> Callable:
