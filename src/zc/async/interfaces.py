@@ -106,11 +106,16 @@ class IRetryPolicy(Interface):
     The first three answer False (give up), True (once more, now), or a
     timedelta or datetime (put the job back into its queue for then; an empty
     timedelta means at once and ahead of all others).  A policy never sleeps
-    and never commits.  An error of the policy itself counts as False.
+    and never commits.  An error of the policy itself, or an answer that is none
+    of these, counts as False; so does a later time for a job without a queue.
     """
 
     def jobError(failure, data_cache):
-        """The callable, or `setUp`, raised `failure`."""
+        """The callable, or `setUp`, raised `failure`.
+
+        That is an `IFailure`: ask it with `check`, since its `value` is a copy, or
+        a stand-in for an exception that cannot be pickled.
+        """
 
     def commitError(failure, data_cache):
         """The call succeeded and its commit raised `failure`."""
@@ -128,7 +133,10 @@ class IRetryPolicy(Interface):
 
 class _ICallbackSource(Interface):
     status = Attribute("One of the six statuses.  Read-only.")
-    result = Attribute("The end result: a value, or an `IFailure`.  Read-only.")
+    result = Attribute(
+        "The end result: a value, or an `IFailure`, also in the place of a value that "
+        "cannot be loaded any more.  Read-only."
+    )
     parent = Attribute("The job, queue or agent that holds this; or None.")
     callbacks = Attribute("The callbacks, in the order in which they were added.")
 
@@ -246,7 +254,10 @@ class IJob(_ICallbackSource):
         """
 
     def tearDown(info):
-        """Called after commit or abort of each attempt that called `setUp`."""
+        """Called after commit or abort of each attempt that called `setUp`.
+
+        Before the callbacks are performed.  An error here is only logged.
+        """
 
     def surroundings():
         """What `setUp` makes, as a hashable value; None to be performed alone.
