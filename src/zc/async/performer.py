@@ -19,7 +19,7 @@ from .callables import describe
 from .durations import callable_name
 from .errors import ReassignedError
 from .ghosts import ghost
-from .interfaces import COMPLETED, PENDING
+from .interfaces import ACTIVE, CALLBACKS, COMPLETED
 from .observing import Observer
 from .rounds import Fate, Member, Round
 from .shared import Shared
@@ -229,7 +229,8 @@ class Performer(Observer):
         if job.waiting:
             self.records.job_waits(ticket.job_id)
             return WAITS
-        if status == PENDING or job._active_start != ticket.token:
+        if status not in (ACTIVE, CALLBACKS) or job._active_start != ticket.token:
+            # Put back, and perhaps claimed again by now.
             self.records.job_rescheduled(ticket.job_id, clock.utcnow())
             return BACK
         return AWAITS
