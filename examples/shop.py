@@ -80,6 +80,17 @@ class AfterTea(RetryCommonFourTimes):
         return super().jobError(failure, data_cache)
 
 
+def is_charge(job):
+    return job.callable is charge
+
+
+def charges_first(agent):
+    job = agent.queue.claim(is_charge)
+    if job is None:
+        job = agent.queue.claim()
+    return job
+
+
 def leave():
     raise SystemExit("I do not want to work here any more")
 
