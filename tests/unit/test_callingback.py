@@ -29,7 +29,7 @@ from zc.async_.errors import QuarantinedError, ReassignedError
 from zc.async_.failure import is_failure
 from zc.async_.interfaces import ACTIVE, CALLBACKS, COMPLETED, NEW, PENDING
 from zc.async_.job import Job
-from zc.async_.performance import Performance, manager_of
+from zc.async_.performance import Performance
 from zc.async_.retry import RetryCommonForever
 
 SECOND = datetime.timedelta(seconds=1)
@@ -449,7 +449,8 @@ class AloneTests(CallbacksCase):
         job._begin(1)
         job._settle(None)
         transaction.commit()
-        with unittest.mock.patch.object(manager_of(job), "commit", refuse):
+        manager = self.connection.transaction_manager
+        with unittest.mock.patch.object(manager, "commit", refuse):
             with self.assertRaises(ConflictError):
                 job._perform_callbacks()
         self.assertEqual(len(commits), transactions.TRIES)
@@ -460,7 +461,8 @@ class AloneTests(CallbacksCase):
         job._settle(None)
         transaction.commit()
         error = StorageError("no space left")
-        with unittest.mock.patch.object(manager_of(job), "commit", side_effect=error):
+        manager = self.connection.transaction_manager
+        with unittest.mock.patch.object(manager, "commit", side_effect=error):
             with self.assertRaises(StorageError):
                 job._perform_callbacks()
         self.assertEqual((job.status, CALLS), (CALLBACKS, []))

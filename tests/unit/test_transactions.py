@@ -181,6 +181,22 @@ class ElsewhereTests(JobsCase):
         self.assertEqual(calls, [1, 11])
 
 
+class ManagerTests(JobsCase):
+    def test_the_manager_is_that_of_the_connection(self):
+        counter = self.root["counter"] = Counter()
+        transaction.commit()
+        there = self.fetch(counter)
+        self.assertIs(transactions.manager_of(there), there._p_jar.transaction_manager)
+
+    def test_new_objects_have_that_of_their_parents(self):
+        new, parent = Counter(), Counter()
+        self.assertIs(transactions.manager_of(new), transaction.manager)
+        new.parent = parent
+        parent.parent = self.fetch(self.root)
+        manager = parent.parent._p_jar.transaction_manager
+        self.assertIs(transactions.manager_of(new), manager)
+
+
 class ReadCurrentTests(JobsCase):
     def test_a_commit_fails_when_the_object_was_changed_meanwhile(self):
         watched = self.root["watched"] = Counter()

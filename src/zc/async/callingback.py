@@ -16,7 +16,7 @@ from . import clock, transactions
 from .callbacks import all_ended, due_callbacks, has_ended, unfinished
 from .errors import ReassignedError
 from .interfaces import ACTIVE, CALLBACKS, COMPLETED, NEW
-from .performance import Performance, manager_of
+from .performance import Performance
 
 
 def perform_callbacks(job: Any, tell_agent: bool = True) -> None:
@@ -34,7 +34,7 @@ class _Callbacks:
     def __init__(self, job: Any, tell_agent: bool):
         self.job = job
         self.tell_agent = tell_agent
-        self.manager = manager_of(job)
+        self.manager = transactions.manager_of(job)
         self._begun: list = []
         self._found: list | None = None
         self._conflicts = 0
@@ -110,7 +110,7 @@ def finish_caller(callback: Any) -> None:
     Does nothing when it lacks others: whoever performs those will complete it.
     """
     caller = callback.caller
-    manager = manager_of(callback)
+    manager = transactions.manager_of(callback)
 
     def finish() -> bool:
         if caller.status != CALLBACKS or not all_ended(caller.callbacks):

@@ -92,6 +92,10 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         """See `IJob`."""
         return Performance(self).by_hand(args, kwargs)
 
+    def _take_value(self, token: int, value: Any) -> None:
+        """The value that the attempt `token` awaited is there.  Commits."""
+        Performance(self, token=token).with_value(value)
+
     def setUp(self) -> Any:
         """See `IJob`."""
 

@@ -2,15 +2,22 @@
 # Zope Public License, version 2.1: see LICENSE.txt.
 """Who is told what happens to a job while it is performed.
 
-A `Performance` speaks to one observer: by hand to one that logs, in a worker to
-one that also keeps the dispatcher's records.
+A `Performance` speaks to one observer: by hand to one that logs and waits for
+values by itself, in a worker to one that also keeps the dispatcher's records.
 """
 
+import asyncio
+import functools
 import logging
 import threading
 from typing import Any
 
+import transaction
+from twisted.internet.defer import Deferred
+from ZODB.utils import u64
+
 from .callables import describe
+from .errors import ReassignedError
 from .interfaces import IFailure
 from .utils import log, tracelog
 
@@ -51,3 +58,55 @@ class Observer:
     def awaiting(self, job: Any, awaited: Any) -> None:
         """`job` is ACTIVE and committed; its result comes from `awaited`."""
         raise NotImplementedError
+
+
+class ByHand(Observer):
+    """Used where no dispatcher is."""
+
+    def awaiting(self, job: Any, awaited: Any) -> None:
+        """`job` is ACTIVE and committed; its result comes from `awaited`."""
+        token, jar = job._active_start, job._p_jar
+        if jar is None:
+            as_deferred(awaited).addBoth(functools.partial(job._take_value, token))
+            return
+        db, oid = jar.db(), job._p_oid
+
+        def resume(value: Any) -> None:
+            settle_elsewhere(db, oid, token, value)
+
+        as_deferred(awaited).addBoth(resume)
+
+
+BY_HAND = ByHand()
+
+
+def as_deferred(awaited: Any) -> Deferred:
+    """A Deferred of anything that can be awaited."""
+    if isinstance(awaited, Deferred):
+        return awaited
+    if asyncio.isfuture(awaited):
+        return Deferred.fromFuture(awaited)
+    return Deferred.fromCoroutine(_wait_for(awaited))
+
+
+async def _wait_for(awaited: Any) -> Any:
+    return await awaited
+
+
+def settle_elsewhere(db: Any, oid: bytes, token: int, value: Any) -> None:
+    """Give the job `oid` of `db` its result, in a connection of its own.
+
+    Commits, and never raises: who fired the Deferred could do nothing about it.
+    """
+    manager = transaction.TransactionManager()
+    try:
+        connection = db.open(transaction_manager=manager)
+        try:
+            connection.get(oid)._take_value(token, value)
+        finally:
+            manager.abort()
+            connection.close()
+    except ReassignedError as error:
+        tracelog.warning("a late result is discarded: %s", error)
+    except Exception:
+        log.exception("the result of job %d got lost", u64(oid))

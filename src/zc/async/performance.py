@@ -25,18 +25,16 @@ import asyncio
 import inspect
 from typing import Any
 
-import transaction
 from twisted.internet.defer import Deferred
-from ZODB.utils import u64
 
 from . import clock, failure, status, transactions
 from .callbacks import unfinished
 from .errors import ReassignedError
 from .interfaces import ACTIVE, ASSIGNED, CALLBACKS, COMPLETED, NEW
-from .observing import Observer
+from .observing import BY_HAND, Observer
 from .retry import ask
 from .threadlocal import local
-from .utils import log, tracelog
+from .utils import log
 
 _NOT_CALLED = object()
 
@@ -61,7 +59,7 @@ class Performance:
         self.parent = job.parent
         self.tell_agent = tell_agent
         self.two_steps = False
-        self.manager = manager_of(job)
+        self.manager = transactions.manager_of(job)
         self.args: tuple = ()
         self.kwargs: dict = {}
         self.value: Any = None
@@ -298,65 +296,3 @@ def discard(value: Any) -> None:
     """Forget what a call returned whose effects are lost."""
     if inspect.iscoroutine(value):
         value.close()  # it was never begun; this keeps Python from complaining
-
-
-class _ByHand(Observer):
-    """Used where no dispatcher is."""
-
-    def awaiting(self, job: Any, awaited: Any) -> None:
-        """`job` is ACTIVE and committed; its result comes from `awaited`."""
-        token, jar = job._active_start, job._p_jar
-        if jar is None:
-            as_deferred(awaited).addBoth(Performance(job, token=token).with_value)
-            return
-        db, oid = jar.db(), job._p_oid
-
-        def resume(value: Any) -> None:
-            settle_elsewhere(db, oid, token, value)
-
-        as_deferred(awaited).addBoth(resume)
-
-
-BY_HAND = _ByHand()
-
-
-def as_deferred(awaited: Any) -> Deferred:
-    """A Deferred of anything that can be awaited."""
-    if isinstance(awaited, Deferred):
-        return awaited
-    if asyncio.isfuture(awaited):
-        return Deferred.fromFuture(awaited)
-    return Deferred.fromCoroutine(_wait_for(awaited))
-
-
-async def _wait_for(awaited: Any) -> Any:
-    return await awaited
-
-
-def settle_elsewhere(db: Any, oid: bytes, token: int, value: Any) -> None:
-    """Give the job `oid` of `db` its result, in a connection of its own.
-
-    Commits, and never raises: who fired the Deferred could do nothing about it.
-    """
-    manager = transaction.TransactionManager()
-    try:
-        connection = db.open(transaction_manager=manager)
-        try:
-            Performance(connection.get(oid), token=token).with_value(value)
-        finally:
-            manager.abort()
-            connection.close()
-    except ReassignedError as error:
-        tracelog.warning("a late result is discarded: %s", error)
-    except Exception:
-        log.exception("the result of job %d got lost", u64(oid))
-
-
-def manager_of(job: Any) -> Any:
-    """The transaction manager of the job's connection, or the thread's."""
-    while job is not None:
-        jar = getattr(job, "_p_jar", None)
-        if jar is not None:
-            return jar.transaction_manager
-        job = getattr(job, "parent", None)  # a callback that was just added
-    return transaction.manager

@@ -66,6 +66,19 @@ def raise_if_passing(error: Exception) -> None:
         raise error
 
 
+def manager_of(obj: Any) -> Any:
+    """The transaction manager of the connection of `obj`, or of the thread.
+
+    That of its parents where it has none: a callback that was just added.
+    """
+    while obj is not None:
+        jar = getattr(obj, "_p_jar", None)
+        if jar is not None:
+            return jar.transaction_manager
+        obj = getattr(obj, "parent", None)
+    return transaction.manager
+
+
 def pause_before(attempt: int) -> None:
     """Let a competitor finish: a short random pause, longer with each attempt.
 
