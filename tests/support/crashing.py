@@ -71,7 +71,7 @@ class Crashes:
         report = self.nursery.run({"folder": str(self.folder), **plan})
         if report["ended"] == "killed":
             self.kills += 1
-            for _, moment, name in report["boundaries"][-1:]:
+            for _, moment, name in report["at"]:
                 self.hit.update((point, moment) for point in points_of(name))
         return report
 
@@ -83,5 +83,5 @@ class Crashes:
 def _story(plans, reports, problems):
     lines = [f"lives: {list(plans)}"]
     for report in reports:
-        lines.append(f"{report['ended']} after {report['boundaries'][-1:]}")
+        lines.append(f"{report['ended']} at {report['at']}")
     return "\n".join([*lines, problems])

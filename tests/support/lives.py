@@ -27,6 +27,9 @@ ROOT = Path(__file__).parents[2]
 #: A life that takes longer hangs, which is a failure.
 PATIENCE = 20.0
 
+#: Begins the line that tells of the boundary at which a life kills itself.
+KILLED = "!"
+
 #: How long a life waits for its jobs, before it tells which are not done.
 DRAIN = 10.0
 
@@ -39,8 +42,9 @@ class Nursery:
     """Starts lives; used by tests.  A context manager.
 
     `run(plan)` returns the report of one life, a dict: `ended` is "killed" or
-    "done", `boundaries` the list of [number, moment, name] that it came by, and
-    `text` whatever else it said.  See `Life` for plans.
+    "done", `boundaries` the list of [number, moment, name] that it came by, `at` a
+    list with the one where it was killed, and `text` whatever else it said.  See
+    `Life` for plans.
     """
 
     def __enter__(self):
@@ -125,7 +129,8 @@ def _attend(pid, reading, kill_after):
 def _report(text, code, killed):
     lines = text.splitlines()
     boundaries = [json.loads(line) for line in lines if line.startswith("[")]
-    rest = "\n".join(line for line in lines if not line.startswith("["))
+    killed_at = [json.loads(line[1:]) for line in lines if line.startswith(KILLED)]
+    rest = "\n".join(line for line in lines if line[:1] not in ("[", KILLED))
     if os.WIFSIGNALED(code) and os.WTERMSIG(code) == signal.SIGKILL:
         ended = "killed"
     elif os.WIFEXITED(code) and os.WEXITSTATUS(code) == 0:
@@ -134,7 +139,8 @@ def _report(text, code, killed):
         ended = f"exit status {os.WEXITSTATUS(code)}"
     else:
         ended = f"wait status {code}{', which hung' if killed else ''}"
-    return {"ended": ended, "boundaries": boundaries, "text": rest}
+    where = killed_at or boundaries[-1:]
+    return {"ended": ended, "boundaries": boundaries, "at": where, "text": rest}
 
 
 # The life.
@@ -198,9 +204,11 @@ class Life:
 
     def _hook(self, number, moment, name):
         line = json.dumps([number, moment, name]) + "\n"
-        os.write(self.writing, line.encode())
         if self._is_time(number, moment, name):
+            # Other threads may come to a boundary before the signal does.
+            os.write(self.writing, f"{KILLED}{line}".encode())
             os.kill(os.getpid(), signal.SIGKILL)
+        os.write(self.writing, line.encode())
 
     def _is_time(self, number, moment, name):
         if self.kill_at is None or moment != self.kill_at[-1]:
