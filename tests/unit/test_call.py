@@ -142,7 +142,7 @@ class CallTests(JobsCase):
         job = self.stored(nothing, 1, Fragile())
         Fragile.loaded = False
         job = self.fetch(job)
-        self.assertIn("not readable: ZeroDivisionError", repr(job))
+        self.assertIn("not readable: UnloadableCallableError", repr(job))
         job()
         self.assertEqual(job.status, COMPLETED)
         self.assertIn("not to be loaded", job.result.getErrorMessage())

@@ -8,6 +8,7 @@ import types
 
 import pytest
 from persistent.wref import WeakRef
+from ZODB.POSException import ReadConflictError
 
 from tests.support.jobs import Counter, JobsCase
 from zc.async_.errors import UnloadableCallableError
@@ -63,7 +64,18 @@ def test_what_cannot_be_pickled_is_refused():
 
 def test_what_cannot_be_loaded_raises_only_when_it_is_thawed():
     frozen = from_state(to_state([Unloadable()]))
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(UnloadableCallableError) as caught:
+        frozen.thaw()
+    assert "ZeroDivisionError: cannot be loaded" in str(caught.value)
+
+
+def test_errors_of_the_database_pass(monkeypatch):
+    def conflict(self, state):
+        raise ReadConflictError
+
+    frozen = from_state(to_state([Unloadable()]))
+    monkeypatch.setattr(Unloadable, "__setstate__", conflict)
+    with pytest.raises(ReadConflictError):
         frozen.thaw()
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from ZODB.POSException import ConflictError
 
 from .compact import Compact, OwnedDict, OwnedList
+from .errors import UnloadableCallableError
 from .frozen import Frozen, from_state, to_state
 
 _ABSENT = object()
@@ -90,7 +91,7 @@ def _thawed(state: Any) -> Any:
     value = from_state(state)
     try:
         return value.thaw() if isinstance(value, Frozen) else value
-    except Exception:
+    except UnloadableCallableError:
         return value  # the others can still be read, and the job be performed
 
 

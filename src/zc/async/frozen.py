@@ -15,6 +15,7 @@ from typing import Any
 
 from persistent import Persistent
 from persistent.wref import WeakRef
+from ZODB.POSException import POSError
 from zodbpickle import pickle
 
 from .errors import UnloadableCallableError
@@ -42,12 +43,19 @@ class Frozen:
     def thaw(self) -> Any:
         """Load the value, each time a new one.
 
-        UnloadableCallableError for a class or function that has gone; whatever
-        the loading of an object raises.
+        UnloadableCallableError when that is not possible, since a class or function
+        has gone or the loading of an object raises.  Errors of the database pass.
         """
         unpickler = _Unpickler(io.BytesIO(self.data))
         unpickler.references = self.references
-        return unpickler.load()
+        try:
+            return unpickler.load()
+        except (UnloadableCallableError, POSError):
+            raise
+        except Exception as error:
+            raise UnloadableCallableError(
+                f"what was stored cannot be loaded: {type(error).__name__}: {error}"
+            ) from error
 
 
 def freeze(value: Any) -> Frozen:

@@ -18,7 +18,7 @@ from .adapters import METHOD_WRAPPER_TYPE  # noqa: F401 - published here as well
 from .call import Call
 from .compact import Compact, OwnedDict, OwnedList
 from .companion import Companion
-from .errors import AbortedError, UnpicklableError
+from .errors import AbortedError, UnloadableCallableError, UnpicklableError
 from .failure import Failure, sanitize
 from .frozen import Frozen
 from .interfaces import (
@@ -150,7 +150,7 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         if not hasattr(self, "_v_result"):
             try:
                 self._v_result = result.thaw()
-            except Exception as error:
+            except UnloadableCallableError as error:
                 self._v_result = sanitize(error)
         return self._v_result
 

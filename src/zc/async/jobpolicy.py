@@ -9,6 +9,7 @@ from typing import Any
 
 import zope.component
 
+from .errors import UnloadableCallableError
 from .frozen import Frozen
 from .interfaces import PENDING, IQueue, IRetryPolicy
 from .retry import RetryCommonForever, RetryCommonFourTimes
@@ -57,7 +58,7 @@ class Conditions:
             return factory
         try:
             return factory.thaw()
-        except Exception as error:
+        except UnloadableCallableError as error:
             return _Gone(error)
 
     @retry_policy_factory.setter
