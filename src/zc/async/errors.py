@@ -127,7 +127,10 @@ class UnpicklableError(AsyncError, TypeError):
 
 
 class UnloadableCallableError(AsyncError):
-    """The callable of a stored job is gone from the code: `name`, dotted."""
+    """What was stored with a job cannot be loaded: its callable, an argument.
+
+    `name` is the dotted name that is gone from the code, None when it is not that.
+    """
 
     def __init__(
         self, message: str, name: str | None = None, job: object = None
