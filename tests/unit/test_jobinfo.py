@@ -149,3 +149,27 @@ def test_it_can_be_told_to_keep_none_that_ended(tally, poll):
 def test_a_size_below_zero_is_refused():
     with pytest.raises(ValueError, match="found -1"):
         jobinfo.Jobs(-1)
+
+
+def in_round(jobs, poll, tally, number):
+    info = jobinfo.JobInfo(
+        (1, "unnamed"), "", "main", "job", (), 1, NOW, poll, tally, number
+    )
+    jobs.start(info)
+    return info
+
+
+def test_the_round_is_shown_of_jobs_that_shared_one(jobs, poll, tally):
+    assert in_round(jobs, poll, tally, 7).as_dict()["round"] == 7
+    assert "round" not in in_round(jobs, poll, tally, None).as_dict()
+
+
+def test_a_job_that_left_its_round_is_another_threads_alone(jobs, poll, tally):
+    info = in_round(jobs, poll, tally, 7)
+    jobs.leave_round(info.id, 2)
+    assert "round" not in info.as_dict()
+    assert info.as_dict()["thread"] == 2
+    jobs.end(info.id, jobinfo.COMPLETED, NOW, False, "42")
+    jobs.leave_round(info.id, 3)
+    jobs.leave_round((5, "unnamed"), 3)
+    assert info.as_dict()["thread"] == 2
