@@ -418,6 +418,17 @@ def test_the_database_has_room_for_the_connections_of_poller_and_threads(site):
     assert site.db.getPoolSize() == before
 
 
+def test_there_is_room_before_the_threads_open_their_connections(site, caplog):
+    made = site.dispatcher()
+    site.agent(made).size = 40
+    transaction.commit()
+    jobs = [site.put(pass_gate, "room") for _ in range(40)]
+    gate("room").wait_for(40)
+    gate("room").open()
+    site.wait(*jobs)
+    assert "open connections" not in caplog.text
+
+
 # Settings that change meanwhile.
 
 

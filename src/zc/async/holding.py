@@ -62,11 +62,15 @@ class Holding:
             bool(self.assigned) and self.pool.outstanding() < self.pool.size
         )
 
+    @property
+    def threads(self) -> int:
+        """How many threads the agent asks for."""
+        return getattr(self.agent, "threads", self.agent.size)
+
     def resize(self) -> None:
         """Give the pool as many threads as the agent asks for."""
-        threads = getattr(self.agent, "threads", self.agent.size)
-        if threads != self.pool.size:
-            self.pool.resize(threads)
+        if self.threads != self.pool.size:
+            self.pool.resize(self.threads)
 
     def step(self, claim: bool = True) -> list[tuple[int, str]]:
         """Reap, claim, begin; commits.  Returns the ids of the claimed jobs."""

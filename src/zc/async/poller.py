@@ -230,9 +230,9 @@ class Poller:
             holding = Holding(
                 queue, agent, pool, self.manager, self.dispatcher.durations
             )
-        before = holding.pool.size
+        # Each thread opens a connection as soon as it starts.
+        self.dispatcher.adjust_pool(holding.threads - holding.pool.size)
         holding.resize()
-        self.dispatcher.adjust_pool(holding.pool.size - before)
         return holding
 
     def _freed(self, enough: bool) -> None:
