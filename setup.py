@@ -36,6 +36,7 @@ PLONE = ["Products.CMFPlone>=6.2"]
 TEST = [
     "build",
     "coverage[toml]>=7",
+    "docutils>=0.20",
     "hypothesis>=6",
     "mypy>=1.11",
     "pytest>=8.3",

@@ -172,7 +172,6 @@ SAID: list[str] = []
 
 
 class PoliteJob(Job):
-
     def setUp(self):
         SAID.append("good morning")
         return "goodbye"
