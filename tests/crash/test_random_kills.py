@@ -4,6 +4,7 @@
 
 import pytest
 
+from tests.support.boundaries import MOMENTS
 from tests.support.crashing import Crashes, random_from_seed
 
 pytestmark = pytest.mark.timeout(200)
@@ -25,11 +26,11 @@ def test_a_long_chain_of_kills_changes_nothing(nursery, tmp_path):
     # By default a job under which the process dies three times in a row is not
     # tried again: nobody could tell it from one that kills.  Here all are patient.
     chance = random_from_seed("chain of kills")
-    crashes = Crashes(nursery, tmp_path, count=32, backlog=24)
+    crashes = Crashes(nursery, tmp_path, count=60, backlog=50)
     plans = [
-        {"kill after": chance.uniform(0.02, LONGEST / 2), "patient": True}
+        {"kill at": [chance.randrange(1, 20), chance.choice(MOMENTS)], "patient": True}
         for _ in range(KILLS)
     ]
     crashes.series(*plans)
-    assert crashes.kills > KILLS / 4
+    assert crashes.kills >= 8
     assert not crashes.failures, crashes.story()
