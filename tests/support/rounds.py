@@ -187,6 +187,16 @@ class UndoingManager(Manager):
         return Savepoint()
 
 
+class StubbornManager(Manager):
+    """One that says that it can undo, and does not."""
+
+    def savepoint(self):
+        return self
+
+    def rollback(self):
+        raise RuntimeError("no way back")
+
+
 def note_and_join(manager_class, name, fails=False):
     """Call with a data manager; what that is asked is in `CALLS`."""
     transaction.get().join(manager_class(CALLS, fails))

@@ -18,6 +18,7 @@ from tests.support.jobs import CALLS, Counter, answer, fail, multiply, note
 from tests.support.rounds import (
     Manager,
     RoundsCase,
+    StubbornManager,
     UndoingManager,
     jobs_of,
     note_and_join,
@@ -209,6 +210,11 @@ def add_callback_to(job):
 def join_and_fail(manager_class):
     transaction.get().join(manager_class(CALLS))
     raise RuntimeError("after joining")
+
+
+def use_savepoint():
+    transaction.savepoint().rollback()
+    return "rolled back"
 
 
 def spoil(counter):
@@ -559,8 +565,19 @@ class FailureTest(RoundsCase):
         self.assertEqual(jobs[0].result, "first")
         self.assertTrue(is_failure(jobs[1].result))
 
+    def test_a_data_manager_without_savepoints_ends_the_round(self):
+        jobs = [Job(answer), Job(note_and_join, Manager, "first"), Job(fail)]
+        self.assertEqual(self.perform(*jobs), 2)
+        self.assertEqual(CALLS, ["answer", "first", "begin", "finish", ("fail",)])
+        self.assertEqual([job.attempts for job in jobs], [1, 1, 1])
+
+    def test_so_later_jobs_can_use_savepoints(self):
+        jobs = [Job(note_and_join, Manager, "first"), Job(use_savepoint)]
+        self.perform(*jobs)
+        self.assertEqual(jobs[1].result, "rolled back")
+
     def test_without_a_way_back_each_is_performed_alone(self):
-        jobs = [Job(note_and_join, Manager, "first"), Job(fail), Job(answer)]
+        jobs = [Job(note_and_join, StubbornManager, "first"), Job(fail), Job(answer)]
         self.assertEqual(self.perform(*jobs), 4)
         self.assertEqual(CALLS.count("finish"), 1)
         self.assertEqual(CALLS.count("first"), 2)
@@ -573,8 +590,8 @@ class FailureTest(RoundsCase):
         self.assertEqual(CALLS, ["answer", "abort", "answer"])
 
     def test_a_data_manager_is_not_aborted_after_a_commit(self):
-        self.round(Job(note_and_join, Manager, "x"), Job(answer))
-        self.assertEqual(CALLS, ["x", "answer", "begin", "finish"])
+        self.round(Job(answer), Job(note_and_join, Manager, "x"))
+        self.assertEqual(CALLS, ["answer", "x", "begin", "finish"])
 
 
 class BreakUpTest(RoundsCase):
@@ -625,17 +642,17 @@ class BreakUpTest(RoundsCase):
         return self.durations.expected(job._target) is None
 
     def test_when_the_culprit_is_not_known_all_are_kept_out_for_a_moment(self):
-        jobs = [Job(note_and_join, Manager, "x", True), Job(answer)]
+        jobs = [Job(answer), Job(note_and_join, Manager, "x", True)]
         self.learn(*jobs)
         self.round(*jobs)
         self.assertTrue(self.is_kept_out(jobs[0]))
         self.assertTrue(self.is_kept_out(jobs[1]))
 
     def test_a_job_whose_commit_fails_for_good_fails_alone(self):
-        jobs = [Job(note_and_join, Manager, "x", True), Job(answer)]
+        jobs = [Job(answer), Job(note_and_join, Manager, "x", True)]
         self.perform(*jobs)
-        self.assertTrue(jobs[0].result.check(RuntimeError))
-        self.assertEqual(jobs[1].result, 42)
+        self.assertEqual(jobs[0].result, 42)
+        self.assertTrue(jobs[1].result.check(RuntimeError))
 
     def test_a_result_that_cannot_be_stored_fails_alone(self):
         jobs = [Job(answer), Job(unstorable), Job(note, "x")]

@@ -12,6 +12,8 @@ it does not matter who commits:
   It goes on by itself in the transaction that follows.
 * A callable aborts or dooms: what was called before it is lost and performed
   again; so it counts once.
+* A callable uses a data manager without savepoints: commit at once, since those
+  who come later may need savepoints, or have to be rolled back.
 * The commit fails, or a savepoint cannot be rolled back: abort; each is performed
   alone, under its own retry policy, and the lost attempt counts for nobody.
 
@@ -181,8 +183,13 @@ class Round:
             self.members.append(member)
             if self._is_ours(member):
                 self._call(member)
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or not self._can_go_back():
                     return
+
+    def _can_go_back(self) -> bool:
+        """Whether all data managers have savepoints, as far as this is known."""
+        resources = getattr(self._transaction, "_resources", ())
+        return all(hasattr(each, "savepoint") for each in resources)
 
     def _is_ours(self, member: Member) -> bool:
         try:
