@@ -8,6 +8,7 @@
   everything is expected to be there, and such a skip is a failure; a skip whose
   reason begins with "not applicable" stays one.
 * Each test begins and ends with an empty component registry.
+* Generated examples may take as long as a busy machine needs.
 """
 
 import os
@@ -16,11 +17,17 @@ from pathlib import Path
 
 import pytest
 import zope.component.testing
+from hypothesis import HealthCheck, settings
 
 TIERS = ("unit", "integration", "functional", "crash", "stress")
 TESTS = Path(__file__).parent
 STRICT = os.environ.get("CI", "").lower() not in ("", "0", "false")
 NOT_APPLICABLE = "not applicable"
+
+settings.register_profile(
+    "busy", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy")
 
 
 def tier_of(item):

@@ -328,7 +328,7 @@ def test_the_sequence_is_one_wherever_its_jobs_are(pending):
 
 
 @given(st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_jobs_can_be_pulled_from_anywhere(data):
     pending = Pending()
     expected = filled(pending)
