@@ -314,11 +314,12 @@ def problems(path):
             if put is None:
                 found.append(f"{number} ({kind}) was never put")
             else:
-                found.extend(_wrong_effects(number, put))
+                found.extend(wrong_effects(number, put))
         return found
 
 
-def _wrong_effects(number, put):
+def wrong_effects(number, put):
+    """What is wrong with the effects of one put, as text."""
     kind = KINDS[put.kind]
     for name, effect in put.effects.items():
         if effect.count != kind.expected[name]:
