@@ -48,7 +48,8 @@ class Enrolment:
             queue.dispatchers.bury_dead(self.UUID, self._watch.is_dead)
             return agents
 
-        agents = transactions.attempt(enrol, f"enrolment in {queue.name!r}", self.manager)
+        what = f"enrolment in {queue.name!r}"
+        agents = transactions.attempt(enrol, what, self.manager)
         if agents is not None:
             self._activated.add(queue._p_oid)
         return agents

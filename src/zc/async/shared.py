@@ -23,18 +23,19 @@ def may_share(job: Any) -> bool:
     Not if its policy forbids repetition, if it or its class asks to be alone, or
     if it has a history.
     """
+    cls: Any = type(job)
     return not (
         job.alone
         or job._attempts
         or job.interruptions
         or job.retry_data
-        or not _names_its_surroundings(type(job))
+        or not _names_its_surroundings(cls)
         or job.surroundings() is None
     ) and may_repeat(job)
 
 
 @functools.lru_cache(maxsize=1000)
-def _names_its_surroundings(cls: type) -> bool:
+def _names_its_surroundings(cls: Any) -> bool:
     """Whether `surroundings` knows of the `setUp` and `tearDown` of a class.
 
     That is, no class overrides these and inherits that.

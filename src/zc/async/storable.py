@@ -191,8 +191,10 @@ def _main_name(data: bytes) -> str | None:
     """The first name in a pickle of something that the program itself defines."""
     if b"c__main__\n" in data:  # else save the time
         for opcode, argument, _ in pickletools.genops(data):
-            if opcode.name == "GLOBAL" and argument.startswith("__main__ "):
-                return argument.partition(" ")[2]
+            if opcode.name == "GLOBAL":
+                module, _, name = str(argument).partition(" ")
+                if module == "__main__":
+                    return name
     return None
 
 

@@ -107,7 +107,9 @@ class Local(threading.local):
         if subject is None:
             raise LookupError("no job is performed in this thread; pass job=...")
         if subject._p_jar is None or subject._p_oid is None:
-            raise ValueError(f"{subject!r} is not stored, so no other connection has it")
+            raise ValueError(
+                f"{subject!r} is not stored, so no other connection has it"
+            )
         return subject
 
 
