@@ -3,13 +3,16 @@
 """Jobs that wait: for a Deferred, on a loop, or for other jobs."""
 
 import asyncio
+import gc
 import operator
 import threading
+import time
 
 import pytest
 import transaction
 from twisted.internet.defer import Deferred
 from twisted.internet.selectreactor import SelectReactor
+from twisted.internet.threads import blockingCallFromThread
 
 from tests.support.gates import gate, pass_gate
 from tests.support.site import runtime_threads
@@ -170,6 +173,50 @@ def test_a_job_that_awaits_when_its_dispatcher_stops_is_performed_again(site):
     gate("stopped").wait_for_passed(2)
     tell("stopped")
     assert site.wait(job)[0] == 42
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_coroutine_that_is_not_done_when_all_stops_is_cancelled(site, caplog):
+    made = site.dispatcher(grace=0.1)
+    job = site.put(note_cancellation, "cancelled")
+    gate("cancelled").wait_for_passed()
+    wait_until(lambda: not made.getActiveJobIds(), "its thread to be free")
+    made.stop()
+    gc.collect()
+    assert gate("cancellation").arrived == 1
+    assert not [each for each in caplog.records if each.name == "asyncio"]
+    site.sync()
+    assert job.status == PENDING
+
+
+async def note_cancellation(name):
+    gate(name).open()
+    gate(name).enter()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        gate("cancellation").open()
+        gate("cancellation").enter()
+
+
+def test_a_job_that_needs_the_reactor_can_end_while_it_stops(site):
+    made = site.dispatcher(grace=20)
+    job = site.put(ask_reactor, "asking")
+    gate("asking").wait_for()
+    stopping = threading.Thread(target=made.stop)
+    stopping.start()
+    wait_until(lambda: made._poller is None, "the stop to begin")
+    began = time.monotonic()
+    gate("asking").open()
+    stopping.join(30)
+    assert time.monotonic() - began < 10
+    site.sync()
+    assert job.result == 42 and job.interruptions == 0
+
+
+def ask_reactor(name):
+    gate(name).enter()
+    return blockingCallFromThread(local.getReactor(), operator.mul, 6, 7)
 
 
 # Jobs that wait for other jobs.

@@ -23,7 +23,7 @@ from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from . import clock, instanceuuid
 from .durations import Durations
 from .interfaces import IUUID
-from .loops import Loops
+from .loops import Loops, end_loop
 from .performer import Ticket
 from .pinger import Pinger
 from .poller import Poller
@@ -136,7 +136,7 @@ class Dispatcher:
         self.reactor.run(installSignalHandlers=False)
         loop = getattr(self.reactor, "_asyncioEventloop", None)
         if loop is not None and not loop.is_running():
-            loop.close()
+            end_loop(loop)
 
     def activate(self) -> None:
         """Begin to poll as soon as the reactor runs.
@@ -218,6 +218,8 @@ class Dispatcher:
             if threading.current_thread() is self.thread:
                 self.reactor.stop()
                 return
+            # While the reactor runs, since running jobs may need it to end.
+            self.deactivate()
             self.reactor.callFromThread(self._stop_reactor)
             self.thread.join()
         self.deactivate()

@@ -16,6 +16,9 @@ from twisted.internet.defer import Deferred
 
 from .failure import sanitize
 
+#: Seconds for coroutines to end that are cancelled.
+PATIENCE = 1.0
+
 
 class Loops:
     """The reactor of a dispatcher, and perhaps a loop beside it."""
@@ -45,7 +48,7 @@ class Loops:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
                 self._thread = threading.Thread(
-                    target=self._loop.run_forever, name="zc.async loop", daemon=True
+                    target=_run, args=(self._loop,), name="zc.async loop", daemon=True
                 )
                 self._thread.start()
             return self._loop
@@ -58,7 +61,25 @@ class Loops:
         if loop is not None and thread is not None:
             loop.call_soon_threadsafe(loop.stop)
             thread.join()
-            loop.close()
+
+
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    loop.run_forever()
+    end_loop(loop)
+
+
+def end_loop(loop: asyncio.AbstractEventLoop) -> None:
+    """Cancel what is not done on a loop that was stopped, and close it.
+
+    In the loop's thread.  What does not end within `PATIENCE` seconds is left.
+    """
+    loop.run_until_complete(asyncio.sleep(0))  # what was about to begin, begins
+    tasks = asyncio.all_tasks(loop)
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
+    loop.close()
 
 
 async def _await(awaited: Any) -> Any:
