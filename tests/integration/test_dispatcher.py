@@ -13,8 +13,12 @@ import pytest
 import transaction
 import zope.component
 from twisted.internet.selectreactor import SelectReactor
+from ZODB.DB import DB
+from ZODB.DemoStorage import DemoStorage
+from zope.processlifetime import DatabaseOpened
 
 from tests.support.gates import gate, pass_gate
+from tests.support.site import runtime_threads
 from tests.support.waking import wait_until
 from zc.async_ import clock, dispatcher, instanceuuid, local
 from zc.async_.agent import Agent
@@ -27,7 +31,7 @@ from zc.async_.interfaces import (
 )
 from zc.async_.job import Job
 from zc.async_.queue import Queue
-from zc.async_.subscribers import AgentInstaller
+from zc.async_.subscribers import AgentInstaller, QueueInstaller
 from zc.async_.testing import Reactor, get_poll
 
 SOON = 2.0  # seconds: generous, for busy machines; far below the interval of 60
@@ -653,6 +657,24 @@ def test_it_may_be_stopped_and_deactivated_twice(site):
     made.stop()
     made.deactivate()
     assert made.activated is None
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_database_that_was_closed_first_does_not_keep_it_from_ending(make_site):
+    storage = DemoStorage()
+    site = make_site()
+    other = DB(storage, database_name="closed")
+    QueueInstaller()(DatabaseOpened(other))
+    made = site.dispatcher(start=False, db=other, grace=1)
+    made.start()
+    wait_until(lambda: made.getStatusInfo()["status"] == "RUNNING", "the first poll")
+    wait_until(lambda: len(worker_threads()) == 3, "the threads")
+    other.close()
+    made.stop()
+    assert made.activated is None
+    made.join(5)
+    assert not made.thread.is_alive()
+    wait_until(lambda: not runtime_threads(), "all threads to end")
 
 
 def test_it_can_be_started_again(site):

@@ -218,10 +218,12 @@ class Dispatcher:
             if threading.current_thread() is self.thread:
                 self.reactor.stop()
                 return
-            # While the reactor runs, since running jobs may need it to end.
-            self.deactivate()
-            self.reactor.callFromThread(self._stop_reactor)
-            self.thread.join()
+            try:
+                # While the reactor runs, since running jobs may need it to end.
+                self.deactivate()
+            finally:
+                self.reactor.callFromThread(self._stop_reactor)
+                self.thread.join()
         self.deactivate()
 
     def _stop_reactor(self) -> None:
@@ -237,7 +239,7 @@ class Dispatcher:
         """Claim no more, let running jobs end within the grace, hand back the rest.
 
         Returns when all is committed and the threads have ended or the grace is
-        over.  May be called twice.
+        over.  May be called twice; an error of the database is logged.
         """
         with self._state:
             if not self.activated:
@@ -245,6 +247,10 @@ class Dispatcher:
             log.info("deactivating dispatcher %s", self.UUID)
             try:
                 self._end_parts()
+            except Exception:
+                # The database is closed, say.  Siblings, or our next life, will
+                # take over what we hold.
+                log.exception("dispatcher %s could not hand back its jobs", self.UUID)
             finally:
                 self.activated = None
                 self.adjust_pool(-self._extra_connections)
@@ -261,11 +267,14 @@ class Dispatcher:
             poller.stop()
             if self._poll_thread is not None:
                 self._poll_thread.join()
-            poller.close(self.grace)
-        if self._pinger is not None:
-            self._pinger.join(self.grace)
-        self._pinger = self._poll_thread = None
-        self.loops.stop()
+        try:
+            if poller is not None:
+                poller.close(self.grace)
+        finally:
+            if self._pinger is not None:
+                self._pinger.join(self.grace)
+            self._pinger = self._poll_thread = None
+            self.loops.stop()
 
     # For the parts.
 

@@ -94,6 +94,8 @@ class CommitListener:
         """Listen no more.  May be called twice, also when the database is closed."""
         if self.listening:
             self.listening = False
-            storage = self._db._mvcc_storage
-            with storage._lock:
-                storage._instances.discard(self)
+            # Both are gone when the database is closed.
+            storage = getattr(self._db, "_mvcc_storage", None)
+            if hasattr(storage, "_instances"):
+                with storage._lock:
+                    storage._instances.discard(self)
