@@ -433,6 +433,15 @@ def test_there_is_room_before_the_threads_open_their_connections(site, caplog):
     assert "open connections" not in caplog.text
 
 
+def test_it_looks_for_jobs_when_it_is_told_to(site):
+    made = site.dispatcher()
+    for listener in made._poller._listeners.values():
+        listener.stop()  # as where a storage tells nobody of commits
+    job = site.put(thread_id)
+    made.wake()
+    site.wait(job)
+
+
 # Settings that change meanwhile.
 
 

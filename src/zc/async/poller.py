@@ -147,11 +147,12 @@ class Poller:
 
     def look(self) -> None:
         """See to what called for it.  Commits when there is something to do."""
-        if self._settings_changed:
+        asked = self._settings_changed
+        if asked:
             self._enrol()
         poll = self.records.current
         heard = self._take_heard()
-        everywhere = bool(heard) or self._late or self._is_due()
+        everywhere = asked or bool(heard) or self._late or self._is_due()
         self._late = False
         claimed = self._step_all(poll, everywhere)
         if claimed:
