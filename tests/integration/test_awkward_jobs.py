@@ -378,6 +378,11 @@ def test_an_argument_whose_class_is_gone_is_a_failure_that_names_it(vanishing):
     assert_gone(site, "tests.support.awkward.Plain", 1)
 
 
+def test_a_stored_object_as_argument_whose_class_is_gone_is_a_failure(vanishing):
+    site = vanishing(lambda: [Job(awkward.take, awkward.Vanishing())], "Vanishing")
+    assert_gone(site, "tests.support.awkward.Vanishing")
+
+
 def test_a_callback_that_is_gone_is_the_callbacks_failure(vanishing):
     def make():
         job = Job(awkward.take)
@@ -406,6 +411,99 @@ def test_a_job_whose_own_class_is_gone_is_set_aside_and_not_lost(vanishing):
     assert IBroken.providedBy(job)
     assert list(site.queue._pending.aside.values()) == [job]
     assert len(site.queue) == 0
+
+
+# In the midst of others: short jobs share a transaction.
+
+
+def raise_system_exit(effect):
+    awkward.raise_it(effect, SystemExit, 3)
+
+
+def raise_unpicklable(effect):
+    awkward.raise_it(effect, awkward.Unpicklable, "some text")
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        raise_system_exit,
+        raise_unpicklable,
+        awkward.raise_local,
+        awkward.recurse,
+        awkward.return_lock,
+        awkward.return_local_class,
+        awkward.return_touchy,
+        awkward.return_shy,
+        awkward.return_itself,
+        awkward.store_touchy,
+        awkward.change_and_close_connection,
+        awkward.abort,
+        awkward.abort_and_change,
+        awkward.commit,
+        awkward.commit_and_fail,
+        awkward.commit_several_times,
+        awkward.begin,
+        awkward.doom,
+        awkward.join_with_a_manager_that_fails,
+        awkward.add_hook_that_fails,
+        awkward.add_late_hook_that_fails,
+        awkward.call_itself,
+        awkward.fail_itself,
+        awkward.put_itself_again,
+        awkward.put_itself_back,
+        awkward.remove_itself_from_its_agent,
+        awkward.change_its_own_arguments,
+        awkward.deactivate_its_dispatcher,
+        awkward.remove_its_agent,
+    ],
+)
+def test_it_is_the_same_among_others_who_do_not_suffer(place, function):
+    effects = place.root["effects"] = [Effect() for _ in range(12)]
+    place.agent(place.made).size = 32
+    transaction.commit()
+    alone = outcome(perform(place, function), place.root["effect"])
+    place.wait(*[place.put(Effect().happen) for _ in range(3)])  # short, as is known
+    place.queue.pause()
+    place.root["effect"] = Effect()
+    transaction.commit()
+    jobs = [place.put(effect.happen) for effect in effects]
+    awkward_one = Job(function, place.root["effect"])
+    awkward_one.failure_log_level = 10
+    place.sync()
+    place.queue.putBack(awkward_one)  # ahead of all others
+    place.queue.putBack(place.queue.pull(5))  # but for some
+    place.queue.putBack(place.queue.pull(6))
+    place.queue.resume()
+    transaction.commit()
+    assert place.wait(*jobs) == [1] * 12
+    place.wait(awkward_one)
+    assert [effect.count for effect in effects] == [1] * 12
+    assert outcome(awkward_one, place.root["effect"]) == alone
+    assert_unharmed(place)
+
+
+def outcome(job, effect):
+    """What can be said of a job and of what it has stored."""
+    kind = job.result.type if is_failure(job.result) else type(job.result)
+    return kind.__qualname__, effect.count
+
+
+def test_jobs_as_those_above_do_share_a_transaction(place):
+    effects = place.root["effects"] = [Effect() for _ in range(5)]
+    place.agent(place.made).size = 32
+    transaction.commit()
+    place.wait(place.put(Effect().happen))
+    place.queue.pause()
+    transaction.commit()
+    jobs = [place.put(effect.happen) for effect in effects]
+    place.queue.resume()
+    transaction.commit()
+    place.wait(*jobs)
+    ids = [(int.from_bytes(job._p_oid), "unnamed") for job in jobs]
+    wait_until(lambda: not place.made.getActiveJobIds(), "the records")
+    assert any("round" in place.made.getJobInfo(*each) for each in ids)
+    assert len({job._p_serial for job in jobs}) < 5
 
 
 def test_others_are_performed_beside_a_job_that_hangs(site):

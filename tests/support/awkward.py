@@ -288,17 +288,6 @@ def change_its_own_arguments(effect, *args):
     local.getJob().kwargs["name"] = 6
 
 
-def close_the_database(effect):
-    effect.count += 1
-    effect._p_jar.db().close()
-
-
-def interrupt_main(effect):
-    """What Ctrl-C does, from another thread."""
-    effect.count += 1
-    raise KeyboardInterrupt
-
-
 class Vanishing(Persistent):
     """A class that tests take away from this module."""
 
