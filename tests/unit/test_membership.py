@@ -585,3 +585,32 @@ def test_an_error_of_the_storage_is_raised(seat):
 
     with pytest.raises(ConnectionError):
         hand_back_job(seat.queue, agent, Unreachable())
+
+
+def test_a_dispatcher_that_ended_long_ago_is_forgotten(dispatchers, world):
+    dispatchers.register(TWO)
+    agents = dispatchers[TWO]
+    agents.activate()
+    agents.ping()
+    agents.deactivate(died=False)
+    dispatchers.forget_old()
+    assert TWO in dispatchers
+    world.clock.advance(25 * 60 * 60)
+    dispatchers.forget_old()
+    assert TWO not in dispatchers
+
+
+def test_a_dispatcher_whose_jobs_are_listed_is_kept(dispatchers, world):
+    dispatchers.register(TWO)
+    agents = dispatchers[TWO]
+    agents["main"] = agent = Agent()
+    agents.activate()
+    agents.ping()
+    agent.completed.add(Job(number, 1))
+    agents.deactivate(died=False)
+    world.clock.advance(25 * 60 * 60)
+    dispatchers.forget_old()
+    assert TWO in dispatchers
+    world.clock.advance(8 * 24 * 60 * 60)
+    dispatchers.forget_old()
+    assert TWO not in dispatchers

@@ -536,3 +536,32 @@ def test_scheduling_costs_no_more_than_putting(world, seat):
 def test_the_time_comes_from_the_clock(world, seat):
     world.advance(hours=5)
     assert seat.put(1)[0].begin_after == clock.utcnow() == START + 5 * HOUR
+
+
+def test_what_is_no_job_is_refused_and_named(queue):
+    with pytest.raises(UnpicklableError, match="42 is not callable"):
+        queue.put(42)
+    assert len(queue) == 0
+
+
+def _failed():
+    raise RuntimeError("once")
+
+
+def test_a_job_that_failed_can_be_put_again(queue):
+    job = queue.put(Job(_failed))
+    assert queue.claim() is job
+    job()
+    assert isinstance(job.result.value, RuntimeError)
+    assert queue.put(job) is job
+    assert (job.status, job.result, job.attempts) == (PENDING, None, 0)
+    assert list(queue) == [job] and queue.claim() is job
+    job()
+    assert job.attempts == 1
+
+
+def test_a_job_that_succeeded_cannot(queue):
+    job = queue.put(nothing)
+    queue.claim()()
+    with pytest.raises(BadStatusError):
+        queue.put(job)

@@ -46,6 +46,7 @@ class Enrolment:
             if ping:
                 agents.ping()
             queue.dispatchers.bury_dead(self.UUID, self._watch.is_dead)
+            queue.dispatchers.forget_old()
             return agents
 
         what = f"enrolment in {queue.name!r}"

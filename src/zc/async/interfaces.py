@@ -324,6 +324,8 @@ class IQueue(Interface):
 
         Due at `begin_after`, an aware datetime, or now.  Part of the caller's
         transaction, and never in conflict with other puts or with claims.
+        A job that has failed can be put again, and begins anew; its callbacks
+        have been performed and are not performed again.
         Refused at once: a time without a zone (ValueError), an unknown quota
         (ValueError), a callable or argument that could not be loaded
         again (UnpicklableError), a job that is not NEW (BadStatusError).

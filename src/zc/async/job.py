@@ -165,6 +165,16 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         status.check_step(self, self._status, new)
         self._status = new
 
+    def _renew(self) -> None:
+        """Forget the result and how it came, so that the job can be put again."""
+        kept = ("_companion", "_target", "_args", "_kwargs", "_begin_by",
+                "_quota_names", "failure_log_level", "_retry_policy_factory",
+                "alone")  # fmt: skip
+        for name in self._stored_:
+            if name not in kept:
+                self.__dict__.pop(name, None)
+        self._p_changed = True
+
     def _settle(self, result: Any, expect_callbacks: bool = False) -> None:
         """Take `result` as the end result."""
         expect_callbacks = expect_callbacks or self._companion.has_callbacks

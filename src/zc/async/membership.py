@@ -40,6 +40,9 @@ from .interruption import note_interruption
 from .transactions import raise_if_passing
 from .utils import log
 
+#: After how long a silence a dispatcher that has ended is forgotten.
+FORGET_AFTER = datetime.timedelta(days=1)
+
 
 class Ping(Persistent):
     """When a dispatcher last said that it lives.  Written by it alone."""
@@ -264,6 +267,30 @@ class Dispatchers(Mapping):
         for sibling in self.values():
             if sibling is not mine and sibling.activated and is_dead(sibling):
                 bury(sibling)
+
+    def forget_old(self) -> None:
+        """Unregister dispatchers that ended more than a day ago and hold nothing.
+
+        Jobs that they have completed and that are still listed keep them.
+        """
+        limit = clock.utcnow() - FORGET_AFTER
+        for agents in self.values():
+            last = agents.last_ping
+            old = last is not None and last < limit
+            if old and not agents.activated and not any(map(_holds, agents.values())):
+                log.info("forgetting dispatcher %s, last ping %s", agents.UUID, last)
+                self.unregister(agents.UUID)
+
+
+def _holds(agent: Any) -> bool:
+    """Whether an agent has jobs, also completed ones that are not too old."""
+    if len(agent) or any(True for _ in getattr(agent, "waiting", list)()):
+        return True
+    max_age = getattr(agent.completed, "max_age", None)
+    if max_age is None:
+        return len(agent.completed) > 0
+    oldest = clock.utcnow() - datetime.timedelta(seconds=max_age)
+    return any(True for _ in agent.completed.iter(stop=oldest))
 
 
 def _is_silent(agents: Any) -> bool:

@@ -18,10 +18,12 @@ from ZODB.interfaces import IConnection
 from zope.interface import implementer
 
 from . import clock
+from .callables import reference
 from .claiming import NO_LANE, Due, Lane
 from .containers import Mapping
-from .errors import BadStatusError, NotInQueueError
-from .interfaces import IUUID, KEY, NEW, PENDING, IJob, IQueue, IQueues
+from .errors import BadStatusError, NotInQueueError, UnpicklableError
+from .failure import is_failure
+from .interfaces import COMPLETED, IUUID, KEY, NEW, PENDING, IJob, IQueue, IQueues
 from .keys import front_key, new_key
 from .membership import Dispatchers, give_back
 from .pending import Pending
@@ -59,7 +61,9 @@ class Queue(Persistent):
         retry_policy_factory: Any = None,
     ) -> Any:
         """See `IQueue`."""
-        job = IJob(item)
+        job = _as_job(item)
+        if job.status == COMPLETED and is_failure(job.result):
+            job._renew()
         self._check_new(job)
         lane = self._lane(job)
         now = clock.micros(clock.utcnow())
@@ -285,6 +289,18 @@ class Queue(Persistent):
 
     def __getitem__(self, index: int) -> Any:
         return self._pending[index]
+
+
+def _as_job(item: Any) -> Any:
+    job = IJob(item, None)
+    if job is None:
+        reference(item)  # says what is wrong with it, if it is no callable
+        raise UnpicklableError(
+            f"found {item!r}, expected a job or what adapts to IJob; "
+            "configure.base() registers adapters for functions and methods",
+            culprit=item,
+        )
+    return job
 
 
 def _lane_of(job: Any, quota_names: tuple[str, ...]) -> Lane:
