@@ -105,5 +105,4 @@ setup(
         "plone": PLONE,
         "test": TEST,
     },
-    entry_points={"console_scripts": ["zc-async = zc.async_.cli:main"]},
 )

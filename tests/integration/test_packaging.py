@@ -156,11 +156,6 @@ def test_the_installed_wheel_shares_the_namespace(environment, tmp_path):
 
 
 @pytest.mark.timeout(420)
-def test_the_installed_wheel_has_its_console_script(environment, tmp_path):
-    assert "usage" in run(environment / "bin" / "zc-async", "--help", cwd=tmp_path)
-
-
-@pytest.mark.timeout(420)
 def test_users_can_check_types_through_the_alias(environment, tmp_path):
     source = """
 from zc.async_ import job

@@ -95,7 +95,7 @@ class CommitListener:
         if self.listening:
             self.listening = False
             # Both are gone when the database is closed.
-            storage = getattr(self._db, "_mvcc_storage", None)
+            storage: Any = getattr(self._db, "_mvcc_storage", None)
             if hasattr(storage, "_instances"):
                 with storage._lock:
                     storage._instances.discard(self)
