@@ -17,14 +17,20 @@ from . import (
     memory,
     put,
     report,
+    rounds,
     runner,
     storages,
 )
 
 SCRIPTS: dict[str, ModuleType] = {
     module.__name__.rpartition(".")[2]: module
-    for module in (ceiling, put, drain, latency, backlog, contention, idle, memory)
-}
+    for module in (
+        ceiling, put, drain, rounds, latency, backlog, contention, idle, memory
+    )
+}  # fmt: skip
+
+#: Where scripts run that do not say it themselves.
+STORAGES = ("filestorage",)
 
 
 def parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
@@ -49,8 +55,7 @@ def parser(names: Sequence[str] = ()) -> argparse.ArgumentParser:
     made.add_argument(
         "--storage",
         choices=sorted(storages.KINDS),
-        default="filestorage",
-        help="default: %(default)s",
+        help="default: what the script is for, most often filestorage",
     )
     made.add_argument(
         "--folder", metavar="PATH", help="where databases are made; default: temporary"
@@ -85,14 +90,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
     names = [each for each in arguments if each in SCRIPTS]
     options = parser(names).parse_args(arguments)
     results = []
+    skipped: list[dict] = []
     for name in options.names or SCRIPTS:
-        say(f"{name}: {summary(SCRIPTS[name])}")
-        results.append(runner.run(name, SCRIPTS[name], options))
-        if not options.json:
-            print(report.table(results[-1]), flush=True)
+        for kind in storages_of(SCRIPTS[name], options):
+            reason = storages.KINDS[kind].missing()
+            if reason is not None:
+                skipped.append({"name": name, "storage": kind, "reason": reason})
+                print(f"{name} on {kind}: skipped, {reason}", file=sys.stderr)
+                continue
+            say(f"{name} on {kind}: {summary(SCRIPTS[name])}")
+            results.append(runner.run(name, SCRIPTS[name], options, kind))
+            if not options.json:
+                print(report.table(results[-1]), flush=True)
     if options.json:
-        print(report.as_json(results))
+        print(report.as_json(results, skipped))
     return 0 if all(result.met for result in results) else 1
+
+
+def storages_of(module: ModuleType, options: argparse.Namespace) -> Sequence[str]:
+    """The kinds of storages to run a script on."""
+    if options.storage:
+        return (options.storage,)
+    return getattr(module, "STORAGES", STORAGES)
 
 
 def say(words: str) -> None:

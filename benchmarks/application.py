@@ -40,24 +40,40 @@ class Application:
         """The agent of the dispatcher that was started."""
         return self.queue.dispatchers[self.dispatcher.UUID][AGENT]
 
-    def put(self, jobs: Iterable[Callable]) -> list[bytes]:
-        """Put each in a transaction of its own; their object ids."""
+    def put(self, jobs: Iterable[Callable], at_once: int = 1) -> list[bytes]:
+        """Put so many in a transaction; their object ids.
+
+        The dispatcher is told of the last one.
+        """
         oids = []
-        for each in jobs:
+        for number, each in enumerate(jobs, 1):
             job = self.queue.put(each)
-            self.manager.commit()
+            if number % at_once == 0:
+                self.manager.commit()
             oids.append(job._p_oid)
+        self.commit()
         return oids
 
-    def start(self, size: int, threads: int) -> None:
-        """Start a dispatcher, return when its agent claims."""
+    def start(self, size: int, threads: int, round_size: int | None = None) -> None:
+        """Start a dispatcher, return when its agent claims.
+
+        `round_size` is how many jobs a round has at most, None for the default.
+        """
         self.dispatcher = configure.start(
             self.db, agent_size=threads, uuid=uuid.uuid4()
         )
         wait_until(self._has_agent, "the agent of the dispatcher")
         agent = self.agent
         agent.threads, agent.size = threads, size
+        if round_size is not None:
+            agent.round_size = round_size
+        self.commit()
+
+    def commit(self) -> None:
+        """Commit, and see to it that the dispatcher hears of it."""
         self.manager.commit()
+        if self.dispatcher is not None and not self.store.hears:
+            self.dispatcher.wake()
 
     def _has_agent(self) -> bool:
         self.manager.begin()
@@ -67,12 +83,12 @@ class Application:
     def pause(self) -> None:
         """Have nothing claimed until `resume`."""
         self.queue.pause()
-        self.manager.commit()
+        self.commit()
 
     def resume(self) -> None:
         """End the pause of the queue."""
         self.queue.resume()
-        self.manager.commit()
+        self.commit()
 
     def stop(self) -> None:
         """Stop the dispatcher, if one runs."""
@@ -80,8 +96,8 @@ class Application:
             dispatcher, self.dispatcher = self.dispatcher, None
             dispatcher.stop()
 
-    def wait_completed(self, oids: Iterable[bytes]) -> None:
-        """Return when all these jobs are completed."""
+    def wait_completed(self, oids: Iterable[bytes], interval: float = 0.001) -> None:
+        """Return when all these jobs are completed; looks every `interval` seconds."""
         waiting = list(oids)
 
         def completed() -> bool:
@@ -92,7 +108,7 @@ class Application:
                 waiting.pop()
             return True
 
-        wait_until(completed, "jobs to be completed")
+        wait_until(completed, "jobs to be completed", interval=interval)
 
     def wait_settled(self) -> None:
         """Return when the agent holds nothing and nothing is due."""

@@ -8,6 +8,8 @@ from the end of the pause until the last job is COMPLETED in the database.
 
 import argparse
 import time
+from collections.abc import Iterable
+from typing import Any
 
 from .application import Application, application
 from .jobs import count_down, countdown
@@ -59,8 +61,8 @@ def figures(size: int, threads: int) -> tuple[Figure, ...]:
 def trial(make_store: Maker, jobs: int, size: int, threads: int) -> dict:
     with make_store() as store, application(store) as app:
         app.start(size, threads)
-        _drain(app, WARM_UP)
-        elapsed, before, middle = _drain(app, jobs)
+        drain(app, WARM_UP)
+        elapsed, before, middle = drain(app, jobs)
         puts = store.count(app.db, before, middle)
         rest = store.count(app.db, middle, app.last_transaction())
     both = (puts + rest).per(jobs)
@@ -71,7 +73,7 @@ def trial(make_store: Maker, jobs: int, size: int, threads: int) -> dict:
     }
 
 
-def _drain(app: Application, jobs: int) -> tuple[float, bytes, bytes]:
+def drain(app: Application, jobs: int) -> tuple[float, bytes, bytes]:
     """Put and drain; seconds of the drain, last transactions before put and drain."""
     app.pause()
     before = app.last_transaction()
@@ -90,3 +92,16 @@ def _drain(app: Application, jobs: int) -> tuple[float, bytes, bytes]:
     if countdown.calls != jobs:
         raise AssertionError(f"{countdown.calls} calls of {jobs} jobs")
     return elapsed, before, middle
+
+
+def drain_uncounted(app: Application, jobs: Iterable[Any]) -> float:
+    """Drain jobs that may be called more than once; seconds that it takes."""
+    app.pause()
+    oids = app.put(jobs, at_once=50)
+    settle_memory()
+    start = time.perf_counter()
+    app.resume()
+    app.wait_completed(oids)
+    elapsed = time.perf_counter() - start
+    app.wait_settled()
+    return elapsed

@@ -9,6 +9,9 @@ in the process that measures.
 import queue
 import threading
 import time
+from typing import Any
+
+import transaction
 
 #: `(number, perf_counter)` of each job that began, from `note_start`.
 starts: queue.SimpleQueue = queue.SimpleQueue()
@@ -61,3 +64,29 @@ def note_start(number: int) -> None:
 def note_lateness(due: float) -> None:
     """Tell how long after `due`, in seconds since the epoch, the job began."""
     lateness.put(time.time() - due)
+
+
+def fail() -> None:
+    """Fail."""
+    raise ValueError("this job fails")
+
+
+def conflict_at_first(small: Any) -> None:
+    """Have the first commit fail: another transaction changes the same object."""
+    small.value += 1
+    if small.value == 1:
+        manager = transaction.TransactionManager()
+        connection = small._p_jar.db().open(manager)
+        connection.get(small._p_oid).value += 1
+        manager.commit()
+        connection.close()
+
+
+def note_in_tree(tree: Any, number: int) -> None:
+    """Change a BTree."""
+    tree[number] = number
+
+
+def take_long(seconds: float) -> None:
+    """Take that long, and no processor."""
+    time.sleep(seconds)

@@ -132,16 +132,17 @@ def number(value: float) -> str:
     return f"{value:.2f}" if abs(value) >= 10 else f"{value:.3f}"
 
 
-def as_json(results: Sequence[Result]) -> str:
-    """All results as one JSON document."""
-    return json.dumps(document(results), indent=2)
+def as_json(results: Sequence[Result], skipped: Sequence[dict] = ()) -> str:
+    """All results as one JSON document, and what was skipped, with reasons."""
+    return json.dumps(document(results, skipped), indent=2)
 
 
-def document(results: Sequence[Result]) -> dict:
+def document(results: Sequence[Result], skipped: Sequence[dict] = ()) -> dict:
     """All results as plain data: see `as_json`."""
     return {
         "environment": environment(),
         "met": all(result.met for result in results),
+        "skipped": list(skipped),
         "benchmarks": [
             {
                 "name": result.name,

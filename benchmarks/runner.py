@@ -20,30 +20,32 @@ from .plan import Case
 TIMEOUT = 1800
 
 
-def run(name: str, module: ModuleType, options: argparse.Namespace) -> report.Result:
-    """Run all cases of a benchmark, each `options.repeat` times, in turns.
+def run(
+    name: str, module: ModuleType, options: argparse.Namespace, kind: str
+) -> report.Result:
+    """Run all cases of a benchmark on a kind of storage, `options.repeat` times.
 
     In turns, so that what disturbs the machine for a while disturbs all cases.
     """
-    cases = module.cases(options)
+    cases = module.cases(argparse.Namespace(**{**vars(options), "storage": kind}))
     repeat = options.repeat or module.REPEAT
     trials: list[list[dict]] = [[] for _ in cases]
     for _ in range(repeat):
         for case, found in zip(cases, trials, strict=True):
-            found.append(run_case(module.__name__, case, options))
+            found.append(run_case(module.__name__, case, options, kind))
     rows = [
         report.Row.of(figure, found)
         for case, found in zip(cases, trials, strict=True)
         for figure in case.figures
     ]
-    return report.Result(name, options.storage, rows, _details(cases, trials))
+    return report.Result(name, kind, rows, _details(cases, trials))
 
 
-def run_case(module: str, case: Case, options: argparse.Namespace) -> dict:
+def run_case(module: str, case: Case, options: argparse.Namespace, kind: str) -> dict:
     """One trial of a case, by default in a process of its own."""
     arguments = dict(case.arguments)
     call = call_here if options.same_process else call_in_child
-    return call(trial, module, options.storage, options.folder, arguments)
+    return call(trial, module, kind, options.folder, arguments)
 
 
 def trial(module: str, kind: str, folder: str | None, arguments: dict) -> dict:

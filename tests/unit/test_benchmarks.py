@@ -25,6 +25,7 @@ from benchmarks import (
     memory,
     put,
     report,
+    rounds,
     runner,
     storages,
 )
@@ -235,7 +236,7 @@ def test_numbers_have_the_digits_that_matter(value, text):
 def test_document_is_json_with_all_values():
     made = report.Result("x", "filestorage", [row()], [{"arguments": {}}])
     found = json.loads(report.as_json([made]))
-    assert set(found) == {"environment", "met", "benchmarks"}
+    assert set(found) == {"environment", "met", "skipped", "benchmarks"}
     [benchmark] = found["benchmarks"]
     assert benchmark["ceilings"] == {"1": 400, "4": 200}
     assert benchmark["details"] == [{"arguments": {}}]
@@ -252,7 +253,7 @@ def test_document_is_json_with_all_values():
 @pytest.mark.parametrize("name", __main__.SCRIPTS)
 def test_each_script_takes_the_common_options(name):
     options = __main__.parser([name]).parse_args(
-        [name, "--json", "--jobs", "7", "--repeat", "2"]
+        [name, "--json", "--jobs", "7", "--repeat", "2", "--storage", "filestorage"]
     )
     assert (options.names, options.json) == ([name], True)
     cases = __main__.SCRIPTS[name].cases(options)
@@ -270,7 +271,24 @@ def test_each_script_says_in_one_line_what_it_measures(name):
 def test_without_a_name_all_are_meant():
     options = __main__.parser().parse_args([])
     assert options.names == []
-    assert options.storage == "filestorage"
+    for name in __main__.SCRIPTS:
+        kinds = __main__.storages_of(__main__.SCRIPTS[name], options)
+        every = ["filestorage", "zeo", "postgresql"]
+        assert list(kinds) == (every if name == "rounds" else every[:1])
+
+
+def test_a_storage_that_is_missing_is_skipped_with_the_reason(
+    quick, monkeypatch, capsys
+):
+    monkeypatch.setattr(storages.PostgresStore, "missing", lambda: "no elephants")
+    status = __main__.main(["ceiling", "--json", "--storage", "postgresql"])
+    output = capsys.readouterr()
+    assert status == 0
+    assert output.err == "ceiling on postgresql: skipped, no elephants\n"
+    [skipped] = json.loads(output.out)["skipped"]
+    assert skipped == {
+        "name": "ceiling", "storage": "postgresql", "reason": "no elephants",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -303,7 +321,7 @@ def trial(make_store):
 def quick(monkeypatch):
     """Short ceilings and warm-ups."""
     monkeypatch.setattr(ceiling, "BESIDE", 8)
-    for module in (ceiling, put, drain, latency, backlog, idle):
+    for module in (ceiling, put, drain, latency, backlog, idle, rounds):
         monkeypatch.setattr(module, "WARM_UP", 4)
     yield
     gc.unfreeze()
@@ -314,10 +332,8 @@ def test_every_case_is_repeated_beside_ceilings_of_its_own(quick):
     script = types.SimpleNamespace(
         __name__=__name__, REPEAT=1, cases=lambda options: cases
     )
-    options = argparse.Namespace(
-        storage="filestorage", folder=None, repeat=2, same_process=True
-    )
-    result = runner.run("x", script, options)
+    options = argparse.Namespace(folder=None, repeat=2, same_process=True)
+    result = runner.run("x", script, options, "filestorage")
     assert [row.values for row in result.rows] == [(1, 1), (1, 1)]
     ceilings = [rates[1] for row in result.rows for rates in row.ceilings]
     assert len(set(ceilings)) == 4
@@ -335,7 +351,7 @@ def test_error_in_the_process_of_a_trial_is_raised_here():
 
 def run(capsys, *arguments):
     """The only benchmark in the JSON that a tiny run prints."""
-    common = ["--json", "--same-process", "--repeat", "1"]
+    common = ["--json", "--same-process", "--repeat", "1", "--storage", "filestorage"]
     status = __main__.main([*arguments, *common])
     found = json.loads(capsys.readouterr().out)
     assert status == (0 if found["met"] else 1)
@@ -358,6 +374,10 @@ def tiny(quick, monkeypatch):
     monkeypatch.setattr(latency, "AHEAD", 0.05)
     monkeypatch.setattr(latency, "SPACING", 0.002)
     monkeypatch.setattr(memory, "AT_ONCE", 10)
+    monkeypatch.setattr(rounds, "SECONDS", 0.011)
+    monkeypatch.setattr(rounds, "LONG", 5)
+    monkeypatch.setattr(rounds, "IDLE", 6)
+    monkeypatch.setattr(rounds, "TURNS", 1)
 
 
 def test_ceiling(tiny, capsys):
@@ -379,6 +399,26 @@ def test_drain_counts_every_transaction_from_put_to_completed(tiny, capsys):
     assert found["rate"] > 0
     assert found["transactions"] > 1
     assert benchmark["details"][0]["put"]["transactions"] == 1
+
+
+def test_rounds(tiny, capsys):
+    benchmark = run(capsys, "rounds", "--jobs", "40")
+    titles = {figure["title"] for figure in benchmark["figures"]}
+    assert {f"drain, rounds of {size}" for size in (1, 4, 16, 64)} < titles
+    assert {"drain, default rounds", "1% fail, 1% conflict"} < titles
+    assert all(figure["median"] > 0 for figure in benchmark["figures"])
+
+
+def test_each_storage_has_a_bar_for_rounds():
+    for kind in storages.KINDS:
+        options = argparse.Namespace(jobs=None, storage=kind)
+        bars = [
+            figure.bar
+            for case in rounds.cases(options)
+            for figure in case.figures
+            if figure.title == "drain, default rounds"
+        ]
+        assert bars == [rounds.BARS[kind]]
 
 
 def test_latency(tiny, capsys):
