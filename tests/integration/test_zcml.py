@@ -28,6 +28,7 @@ from zc.async_.testingenvironment import _registered
 
 FOLDER = Path(adapters.__file__).parent
 FILES = [
+    "client.zcml",
     "configure.zcml",
     "dispatcher.zcml",
     "basic_dispatcher_policy.zcml",

@@ -33,12 +33,12 @@ LAYERS = {
         """,
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
-        enrolment holding loops pinger poller siblings
+        enrolment holding loops orphans pinger poller siblings
         batches culprits durations rounds shared
         """,
     "wiring": """
         subscribers configure reports zopecontext
-        registrations shutdown starting
+        registrations shutdown starting zopejob
         """,
     "edges": """
         monitor monitordb cli browser testing
@@ -80,7 +80,13 @@ USED_OTHERWISE = {
     "zope.i18nmessageid": "makes texts in ZCML files and pages translatable",
 }
 # What only some installations have: module -> the names it may import.
-OPTIONAL: dict[str, set[str]] = {}
+OPTIONAL: dict[str, set[str]] = {
+    "zopecontext": {
+        "AccessControl", "Acquisition", "ZPublisher", "zope.globalrequest",
+        "zope.publisher", "zope.traversing",
+    },
+    "zopejob": {"AccessControl", "Acquisition", "ZPublisher", "zope.publisher"},
+}  # fmt: skip
 
 # A server that resolves conflicts has no more than this.
 SERVER = {"BTrees", "persistent", "ZODB"}

@@ -96,6 +96,9 @@ class Job(Call, Times, Conditions, WithCallbacks, Waiting, Compact):
         """The value that the attempt `token` awaited is there.  Commits."""
         Performance(self, token=token).with_value(value)
 
+    def _prepare(self) -> None:
+        """Called when the job is about to be put; for subclasses."""
+
     def setUp(self) -> Any:
         """See `IJob`."""
 

@@ -24,6 +24,7 @@ from .containers import Mapping
 from .errors import BadStatusError, NotInQueueError, UnpicklableError
 from .failure import is_failure
 from .interfaces import COMPLETED, IUUID, KEY, NEW, PENDING, IJob, IQueue, IQueues
+from .job import Job
 from .keys import front_key, new_key
 from .membership import Dispatchers, give_back
 from .pending import Pending
@@ -82,6 +83,8 @@ class Queue(Persistent):
             job.failure_log_level = failure_log_level
         if retry_policy_factory is not None:
             job.retry_policy_factory = retry_policy_factory
+        if isinstance(job, Job):
+            job._prepare()
         check_storable(job, self._p_jar)
         job.assignerUUID = zope.component.queryUtility(IUUID)
         self._add(job, due, now, lane)
