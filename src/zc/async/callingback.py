@@ -37,6 +37,7 @@ class _Callbacks:
         self.manager = transactions.manager_of(job)
         self._begun: list = []
         self._found: list | None = None
+        self._tried: tuple | None = None
         self._conflicts = 0
 
     def step(self) -> bool:
@@ -64,14 +65,26 @@ class _Callbacks:
         if job.status not in (CALLBACKS, COMPLETED):
             raise ReassignedError(f"the callbacks of {job!r} are not due", job=job)
         callbacks = list(due_callbacks(job.callbacks, job.result))
+        begun = self._has_begun()
+        if begun is not None:
+            return begun
         self._check_alone(callbacks)
         for callback in callbacks:
             if callback.status == NEW and not callback._postponed:
-                callback._begin(clock.micros(clock.utcnow()))
+                token = callback._begin(clock.micros(clock.utcnow()))
+                self._tried = callback, token
                 return callback
         if job.status == CALLBACKS:
             self._complete(callbacks)
         return None
+
+    def _has_begun(self) -> Any:
+        """The callback whose commit had arrived, when only its answer was lost."""
+        if self._tried is None or self._tried[0] in self._begun:
+            return None
+        callback, token = self._tried
+        mine = callback.status == ACTIVE and callback._active_start == token
+        return callback if mine else None
 
     def _check_alone(self, callbacks: list) -> None:
         """Stop when another thread has begun a callback since we first looked."""
@@ -112,15 +125,14 @@ def finish_caller(callback: Any) -> None:
     caller = callback.caller
     manager = transactions.manager_of(callback)
 
-    def finish() -> bool:
-        if caller.status != CALLBACKS or not all_ended(caller.callbacks):
-            return False
-        complete(caller, tell_agent=True)
-        return True
+    def finish() -> None:
+        if caller.status == CALLBACKS and all_ended(caller.callbacks):
+            complete(caller, tell_agent=True)
 
-    if transactions.attempt(finish, f"completion of {caller!r}", manager):
-        if caller.is_callback:
-            finish_caller(caller)
+    transactions.attempt(finish, f"completion of {caller!r}", manager)
+    # Not what `finish` returned: it may have been repeated when it had succeeded.
+    if caller.status == COMPLETED and caller.is_callback:
+        finish_caller(caller)
 
 
 def perform_callback(callback: Any, result: Any) -> None:

@@ -24,6 +24,7 @@ class Enrolment:
         self.UUID = UUID
         self.owns_identity = owns_identity
         self._activated: set[bytes] = set()
+        self._tried: dict[bytes, Any] = {}
         self._warned: set[bytes] = set()
         self._watch = Watch()
 
@@ -70,12 +71,18 @@ class Enrolment:
             )
             agents.reactivate()
             agents.ping()
-        elif not known:
+        elif not known and not self._has_succeeded(queue, agents):
             if agents.activated and not self._take_over(queue, agents):
                 return False
             agents.activate()
             agents.ping()
+            self._tried[queue._p_oid] = agents.activated
         return True
+
+    def _has_succeeded(self, queue: Any, agents: Any) -> bool:
+        """Whether it was us who activated, in a commit whose answer was lost."""
+        activated = agents.activated
+        return activated is not None and activated == self._tried.get(queue._p_oid)
 
     def _take_over(self, queue: Any, agents: Any) -> bool:
         """End a former life of this UUID; False if it may be another process."""

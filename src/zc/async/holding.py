@@ -16,8 +16,9 @@ from ZODB.utils import u64
 
 from . import clock, failure, transactions
 from .batches import Batches, Brevity, Chains
-from .interfaces import ACTIVE, ASSIGNED
+from .interfaces import ACTIVE, ASSIGNED, PENDING
 from .membership import hand_back_job
+from .orphans import adopt, take_back
 from .performer import (
     AWAITS,
     BACK,
@@ -55,6 +56,8 @@ class Holding:
         self.agent_name = agent.name
         self.error: Any = None
         self.more = False
+        self._tickets: set[tuple[bytes, int]] = set()
+        self._unsure = False
 
     def wants_step(self) -> bool:
         """Whether threads gave something to reap, or can take up jobs."""
@@ -76,9 +79,10 @@ class Holding:
         """Reap, claim, begin; commits.  Returns the ids of the claimed jobs."""
         finished = self.pool.take_finished()
         try:
-            step = _Step(self, finished, claim)
+            step = _Step(self, finished, claim, unsure=self._unsure)
             transactions.attempt(step, f"step of {self.agent_name}", self.manager)
         except Exception:
+            self._unsure = True
             self.pool.give_back(finished)
             if not claim:
                 raise
@@ -91,11 +95,24 @@ class Holding:
             return self.step(claim=False)
         if claim:
             self.error = None
+        self._unsure = False
+        self._note_tickets(finished, step.batches)
         self.assigned = step.assigned
         self.more = step.more
         self.pool.hungry = bool(step.assigned)
         self.pool.submit(step.batches)
         return step.claimed
+
+    def _note_tickets(self, finished: list, batches: list[Batch]) -> None:
+        for ticket, outcome in finished:
+            if outcome != AWAITS:
+                self._tickets.discard((ticket.oid, ticket.token))
+        for batch in batches:
+            self._tickets.update((one.oid, one.token) for one in batch.tickets)
+
+    def has_ticket(self, job: Any) -> bool:
+        """Whether a thread, or a value that is awaited, will account for `job`."""
+        return (job._p_oid, job._active_start) in self._tickets
 
     def hand_back_unbegun(self, tickets: list[Ticket]) -> None:
         """Return jobs that no thread has taken up, and reap the others; commits.
@@ -122,7 +139,9 @@ class _Step:
         finished: list,
         may_claim: bool = True,
         may_begin: bool = True,
+        unsure: bool = False,
     ):
+        self.unsure = unsure
         self.holding = holding
         self.finished = finished
         self.may_claim = may_claim
@@ -139,6 +158,9 @@ class _Step:
         for ticket, outcome in self.finished:
             if outcome != WAITS:
                 self._reap(ticket, outcome)
+        if self.unsure:
+            adopt(self.queue, self.agent, self.assigned, holding.has_ticket)
+        self.unsure = True  # when this is repeated: its commit may have arrived
         if self.may_claim:
             self._claim()
         if self.may_begin:
@@ -163,9 +185,7 @@ class _Step:
                 agent.jobWaits(job)
             elif job in agent:  # completed meanwhile, in another thread
                 agent.jobCompleted(job)
-        elif outcome == BROKEN and job in agent:
-            hand_back_job(self.queue, agent, job, died=False)
-        elif outcome in (BACK, LOST):
+        elif outcome in (BACK, LOST, BROKEN):
             self._drop(ticket, job)
 
     def unbegin(self, ticket: Ticket) -> None:
@@ -175,9 +195,7 @@ class _Step:
         job = self._job(ticket)
         if job.status == ACTIVE and job._active_start == ticket.token:
             if job in self.agent:
-                self.agent.remove(job)
-                job._unbegin()
-                self.queue.putBack(job)
+                take_back(self.queue, self.agent, job)
 
     def _job(self, ticket: Ticket) -> Any:
         jar = self.agent._p_jar
@@ -187,7 +205,7 @@ class _Step:
         """Let go of a job that is elsewhere by now, or was claimed here again."""
         agent = self.agent
         if self._is_unfinished(ticket, job):
-            # A worker that had lost its connection has seen the past.
+            # Broken off; or a worker that had lost its connection saw the past.
             hand_back_job(self.queue, agent, job, died=False)
         elif ticket.key is not None:
             agent.forget(ticket.key, job)
@@ -195,9 +213,9 @@ class _Step:
             agent.release(job)
 
     def _is_unfinished(self, ticket: Ticket, job: Any) -> bool:
-        """Whether the job is just as the ticket says."""
+        """Whether the job is ours, and just where the ticket says."""
         mine = job.parent is self.agent and job._active_start == ticket.token
-        return mine and job.status == ACTIVE and not job.waiting
+        return mine and job.status not in (PENDING, ASSIGNED) and job in self.agent
 
     def _claim(self) -> None:
         jobs = self._claim_jobs()
