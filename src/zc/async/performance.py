@@ -133,7 +133,9 @@ class Performance:
         if not mine or job.status not in (ACTIVE, CALLBACKS, COMPLETED):
             raise ReassignedError(f"{job!r} belongs to somebody else now", job=job)
         if job.status == ACTIVE:
-            return job.waiting or (job._awaits and self._given is _NOT_CALLED)
+            # An awaitable that nobody has any more is made again.
+            awaits = job._awaits and self._given is _NOT_CALLED
+            return job.waiting or (awaits and _is_awaitable(self.value))
         return True
 
     def _try(self) -> tuple[str, Any] | None:
@@ -188,7 +190,7 @@ class Performance:
         job, value = self.job, self.value
         # The callable may have given the job away: to its queue, say.
         status.require(job, "complete", (ACTIVE,))
-        if isinstance(value, Deferred) or inspect.isawaitable(value):
+        if _is_awaitable(value):
             job._awaits = True
         else:
             if failure.is_failure(value):
@@ -286,6 +288,10 @@ class Performance:
             if job.status == CALLBACKS or _has_new_callbacks(job):
                 job._perform_callbacks(self.tell_agent)
         return True
+
+
+def _is_awaitable(value: Any) -> bool:
+    return isinstance(value, Deferred) or inspect.isawaitable(value)
 
 
 def _has_new_callbacks(job: Any) -> bool:
