@@ -136,9 +136,14 @@ def _drain(app: Application, jobs: int) -> dict:
 
 def _trouble(app: Application, jobs: int) -> dict:
     """Jobs of which some fail and some conflict; and as many without trouble."""
-    logging.getLogger("zc.async.trace").setLevel(logging.ERROR)
-    plain = drain_uncounted(app, [no_op] * jobs)
-    troubled = drain_uncounted(app, _with_troubles(app, jobs))
+    logger = logging.getLogger("zc.async.trace")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # retries are warnings
+    try:
+        plain = drain_uncounted(app, [no_op] * jobs)
+        troubled = drain_uncounted(app, _with_troubles(app, jobs))
+    finally:
+        logger.setLevel(level)
     return {"rate": jobs / troubled, "kept": plain / troubled}
 
 
