@@ -8,6 +8,7 @@ import transaction
 import zope.component
 
 from tests.support.jobs import JobsCase, nothing
+from tests.support.lossy import LossyManager
 from zc.async_ import clock
 from zc.async_.agent import addMainAgentActivationHandler
 from zc.async_.enrolment import Enrolment
@@ -113,6 +114,14 @@ class EnrolmentTests(JobsCase):
         self.clock.advance(1)
         self.assertIs(self.enrol(another), agents)
         self.assertEqual(job.status, PENDING)
+
+    def test_an_activation_whose_answer_was_lost_is_ours_all_the_same(self):
+        enrolment = Enrolment(
+            self.connection, LossyManager(transaction.manager), self.UUID, False
+        )
+        agents = self.enrol(enrolment)
+        self.assertIs(agents, self.queue.dispatchers[self.UUID])
+        self.assertEqual(self.events, ["IDispatcherActivated"])
 
     def test_it_buries_siblings_that_died(self):
         agents = self.enrol()

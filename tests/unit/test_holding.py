@@ -6,7 +6,8 @@ import datetime
 
 import transaction
 
-from tests.support.jobs import JobsCase, answer, nothing
+from tests.support.jobs import AnswerLostError, JobsCase, answer, nothing
+from tests.support.lossy import LossyManager
 from zc.async_ import clock
 from zc.async_.durations import Durations
 from zc.async_.holding import AHEAD, Holding
@@ -264,6 +265,50 @@ class HoldingTests(JobsCase):
         [ending] = self.pool.tickets  # a job that makes it fail
         self.assertNotEqual(ending.oid, job._p_oid)
         self.assertEqual(list(self.agent.completed), [])
+
+    # Commits whose answers are lost.
+
+    def test_what_a_lost_commit_has_claimed_and_begun_is_not_lost(self):
+        self.agent.size = 8
+        jobs = self.put_some(8)
+        self.holding.manager = LossyManager(transaction.manager)
+        self.holding.step()
+        begun = {ticket.oid for ticket in self.pool.tickets}
+        self.assertEqual(len(begun), self.threads * (1 + AHEAD))
+        held = {job._p_oid for job in [*self.holding.assigned]} | begun
+        self.assertEqual(held, {job._p_oid for job in jobs})
+        self.assertEqual({job.attempts for job in jobs}, {0, 1})
+
+    def test_nor_when_it_comes_to_nothing_for_a_while(self):
+        [job] = self.put_some(1)
+        self.holding.manager = LossyManager(transaction.manager, losses=1000)
+        with self.assertLogs("zc.async.events", "ERROR"):
+            with self.assertRaises(AnswerLostError):
+                self.holding.step()
+        self.assertEqual(self.pool.tickets, [])
+        self.holding.manager.losses = 0
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.assertEqual((ticket.oid, job.attempts), (job._p_oid, 1))
+
+    def test_what_is_under_way_meanwhile_is_left_alone(self):
+        [job] = self.put_some(1)
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.put_some(1)
+        self.holding.manager = LossyManager(transaction.manager)
+        self.holding.step()
+        self.assertEqual(job._active_start, ticket.token)
+        self.assertEqual(len(self.pool.tickets), 2)
+
+    def test_what_was_reaped_by_a_lost_commit_is_reaped_once(self):
+        [job] = self.put_some(1)
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.complete(ticket)
+        self.holding.manager = LossyManager(transaction.manager)
+        self.finish(DONE, ticket)
+        self.assertEqual(list(self.agent.completed), [job])
 
     # The end.
 
