@@ -9,6 +9,7 @@ from the package index.  Only the first run takes its time.
 # This file has to compile on old Pythons, to tell them that they are too old.
 
 import argparse
+import glob
 import hashlib
 import json
 import os
@@ -22,7 +23,11 @@ TIERS = ("unit", "integration", "functional", "crash", "stress")
 # What decides whether an environment is still the right one.
 SOURCES = ("setup.py", "pyproject.toml")
 # Programs that only some tests need: (program, Debian package, who needs it).
-SYSTEM_PACKAGES = ()
+SYSTEM_PACKAGES = (("initdb", "postgresql", "the tests on PostgreSQL"),)
+# Where Debian keeps programs that are not on the path.
+PROGRAMS = "/usr/lib/postgresql/*/bin"
+# What the tests of all tiers need.
+TEST_EXTRAS = ("test", "zope", "zeo", "relstorage")
 
 COMMANDS = """\
 commands:
@@ -81,9 +86,9 @@ def demo(arguments, venv):
 
 def test(arguments, venv):
     for program, package, needed_by in SYSTEM_PACKAGES:
-        if not shutil.which(program):
+        if not is_installed(program):
             apt_install(package, needed_by)
-    python = prepare(venv or in_root(".venv"), [editable("test")])
+    python = prepare(venv or in_root(".venv"), [editable(*TEST_EXTRAS)])
     os.chdir(ROOT)
     become([python, "-m", "pytest"] + chosen(arguments))
 
@@ -207,6 +212,10 @@ def digest():
 
 
 # System packages
+
+
+def is_installed(program):
+    return shutil.which(program) or glob.glob(os.path.join(PROGRAMS, program))
 
 
 def apt_install(package, needed_by):

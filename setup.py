@@ -31,7 +31,7 @@ def documents(folder="docs", target="share/doc/zc.async"):
 
 ZOPE = ["Zope>=6"]
 ZEO = ["ZEO>=6"]
-RELSTORAGE = ["RelStorage[postgresql]>=4"]
+RELSTORAGE = ["RelStorage>=4", "psycopg2-binary"]
 PLONE = ["Products.CMFPlone>=6.2"]
 TEST = [
     "build",
