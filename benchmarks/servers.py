@@ -60,7 +60,8 @@ class Server:
 
     def stop(self) -> None:
         """End it; return when it has ended."""
-        self._guard.stdin.close()
+        if self._guard.stdin is not None:
+            self._guard.stdin.close()
         self._guard.wait(2 * PATIENCE)
 
     def wait_for_port(self, port: int) -> None:

@@ -16,6 +16,7 @@ from ZODB.MappingStorage import MappingStorage
 from ZODB.POSException import ConflictError
 
 from tests.support.gates import gate, pass_gate
+from tests.support.waking import wait_until
 from zc.async_ import local, pool
 from zc.async_.failure import is_failure
 from zc.async_.interfaces import ACTIVE, COMPLETED, PENDING
@@ -82,6 +83,22 @@ conflict_at_first.done = set()
 
 def put_another(value):
     return local.getQueue().put(Job(plain, value))
+
+
+def pass_gate_and_append(name, tree):
+    pass_gate(name)
+    tree.append("once")
+
+
+def wait_for(job):
+    """Wait for another job, as one should not."""
+
+    def look():
+        transaction.abort()
+        return job.status == COMPLETED
+
+    wait_until(look, "the other job")
+    return "it came"
 
 
 async def coroutine(value):
@@ -264,6 +281,41 @@ def test_what_a_hanging_job_keeps_from_beginning_is_done_by_others(
     gate("hang").open()
     site.wait(hanging)
     assert gate("hang").arrived == 1
+
+
+def test_what_was_called_before_a_hanging_job_is_done_by_others(
+    site, start, monkeypatch
+):
+    monkeypatch.setattr(pool, "TAKE_OVER", 0.05)
+    monkeypatch.setattr(pool, "STUCK", 0.1)
+    made = start(threads=2)
+    tree, other = site.root["trees"] = Tree(), Tree()
+    jobs = [Job(tree.append, 1), Job(plain, 2)]
+    hanging = Job(pass_gate_and_append, "stuck", other)
+    made.durations.note(f"{__name__}:pass_gate_and_append", 0.0)
+    put_at_once(site, *jobs, hanging)
+    gate("stuck").wait_for()
+    assert site.wait(*jobs) == [1, 2]
+    assert tree.values == [1]
+    assert hanging.status == ACTIVE
+    gate("stuck").open()
+    site.wait(hanging)
+    assert (tree.values, other.values) == ([1], ["once"])
+    assert [job.attempts for job in [*jobs, hanging]] == [1, 1, 1]
+    site.wait_until(lambda: len(site.agent(made)) == 0, "an empty agent")
+    assert len(site.queue) == 0
+    assert not info(made, jobs[0])["reassigned"]
+
+
+def test_a_job_may_wait_for_one_that_was_called_before_it(site, start, monkeypatch):
+    monkeypatch.setattr(pool, "STUCK", 0.1)
+    monkeypatch.setattr(pool, "TAKE_OVER", 0.05)
+    made = start(threads=2)
+    first = Job(plain, 1)
+    made.durations.note(f"{__name__}:wait_for", 0.0)
+    waiting = Job(wait_for, first)
+    put_at_once(site, first, waiting)
+    assert site.wait(first, waiting) == [1, "it came"]
 
 
 def test_a_stop_lets_the_job_in_hand_finish_and_hands_back_the_rest(site, start):

@@ -27,6 +27,7 @@ class StubPool:
         self.size = size
         self.hungry = False
         self.tickets = []
+        self.stuck_tickets = []
         self._finished = []
 
     def resize(self, size):
@@ -40,6 +41,12 @@ class StubPool:
 
     def outstanding(self):
         return len(self.tickets)
+
+    def stuck(self):
+        return list(self.stuck_tickets)
+
+    def leave(self, tickets):
+        self.stuck_tickets = []
 
     def finish(self, ticket, outcome):
         self.tickets.remove(ticket)
@@ -89,6 +96,47 @@ class HoldingTests(JobsCase):
         for ticket in tickets:
             self.pool.finish(ticket, outcome)
         self.holding.step()
+
+    # Rounds that do not end.
+
+    def test_what_a_round_holds_up_goes_back_to_be_performed_elsewhere(self):
+        [job] = self.put_some(1)
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.assertFalse(self.holding.wants_step())
+        self.pool.stuck_tickets = [ticket]
+        self.assertTrue(self.holding.wants_step())
+        self.queue.pause()
+        transaction.commit()
+        self.holding.step()
+        self.assertEqual((job.status, list(self.queue)), (PENDING, [job]))
+        self.assertEqual((job.attempts, job.interruptions), (0, 0))
+        self.assertFalse(self.holding.wants_step())
+        self.assertEqual(len(self.agent), 0)
+
+    def test_its_deadline_has_been_met(self):
+        [job] = self.put_some(1, begin_by=datetime.timedelta(seconds=5))
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.pool.stuck_tickets = [ticket]
+        self.queue.pause()
+        transaction.commit()
+        self.holding.step()
+        moving = clock.MovableClock(clock.utcnow() + datetime.timedelta(seconds=9))
+        clock.install(moving)
+        self.addCleanup(clock.uninstall)
+        self.queue.resume()
+        self.assertIs(self.queue.claim(), job)
+
+    def test_one_that_ended_meanwhile_stays(self):
+        self.put_some(1)
+        self.holding.step()
+        [ticket] = self.pool.tickets
+        self.complete(ticket)
+        self.pool.stuck_tickets = [ticket]
+        self.holding.step()
+        self.assertEqual(self.job_of(ticket).status, COMPLETED)
+        self.assertEqual(len(self.queue), 0)
 
     # Claiming and beginning.
 

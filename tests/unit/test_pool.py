@@ -4,6 +4,7 @@
 
 import queue
 import threading
+import time
 import unittest
 from types import SimpleNamespace
 from unittest import mock
@@ -52,7 +53,7 @@ class StubPerformer:
         return Performed([(each, each(connection)) for each in batch.tickets])
 
 
-class PoolTests(unittest.TestCase):
+class PoolCase(unittest.TestCase):
     def setUp(self):
         self.db = StubDatabase()
         self.freed = queue.SimpleQueue()
@@ -95,6 +96,8 @@ class PoolTests(unittest.TestCase):
         gate("pool").enter()
         return "held"
 
+
+class PoolTests(PoolCase):
     def test_what_is_submitted_is_performed_and_can_be_fetched(self):
         made = self.pool(2)
         self.submit(made, *[lambda connection, n=n: n for n in range(10)])
@@ -231,3 +234,57 @@ class PoolTests(unittest.TestCase):
             self.assertTrue(thread.daemon)
             self.assertEqual(thread.name, "zc.async name")
         self.assertNotIn(threading.current_thread(), self.threads(made))
+
+
+class StuckRound:
+    """A round that is in the hands of a thread."""
+
+    def __init__(self, called=(), rest=()):
+        self._called, self._rest = list(called), list(rest)
+        self.left = frozenset()
+
+    def called(self):
+        return list(self._called)
+
+    def take_over(self):
+        taken, self._rest = self._rest, []
+        return taken
+
+
+class StuckTests(PoolCase):
+    """Rounds that take too long."""
+
+    def in_hand(self, made, seconds, chained=False, **options):
+        round = StuckRound(**options)
+        performer = StubPerformer(None, None)
+        performer.round = round
+        batch = Batch([], 0.02, chained)
+        made._rounds[performer] = time.monotonic() - seconds, batch
+        return round
+
+    def test_what_was_not_begun_is_given_to_other_threads(self):
+        made = self.pool(0)
+        self.in_hand(made, 2 * pool.TAKE_OVER, rest=["x", "y"])
+        self.assertTrue(made.relieve())
+        self.assertEqual(made.outstanding(), 2)
+        made.relieve()
+        self.assertEqual(made.outstanding(), 2)
+
+    def test_but_not_at_once_and_not_of_one_quota(self):
+        made = self.pool(0)
+        self.in_hand(made, pool.TAKE_OVER / 2, rest=["x"])
+        self.in_hand(made, 2 * pool.TAKE_OVER, chained=True, rest=["y"])
+        self.assertFalse(made.relieve())
+
+    def test_what_was_called_is_told_later(self):
+        made = self.pool(0)
+        self.in_hand(made, pool.STUCK / 2, called=["x"])
+        self.in_hand(made, 2 * pool.STUCK, called=["y", "z"])
+        self.assertEqual(made.stuck(), ["y", "z"])
+
+    def test_and_once(self):
+        made = self.pool(0)
+        round = self.in_hand(made, 2 * pool.STUCK, called=["y", "z"])
+        made.leave(["y", "z"])
+        self.assertEqual(made.stuck(), [])
+        self.assertEqual(round.left, {"y", "z"})

@@ -61,9 +61,8 @@ class Holding:
 
     def wants_step(self) -> bool:
         """Whether threads gave something to reap, or can take up jobs."""
-        return self.pool.has_finished or (
-            bool(self.assigned) and self.pool.outstanding() < self.pool.size
-        )
+        can_begin = self.assigned and self.pool.outstanding() < self.pool.size
+        return self.pool.has_finished or bool(can_begin or self.pool.stuck())
 
     @property
     def threads(self) -> int:
@@ -97,6 +96,7 @@ class Holding:
             self.error = None
         self._unsure = False
         self._note_tickets(finished, step.batches)
+        self.pool.leave(step.stuck)
         self.assigned = step.assigned
         self.more = step.more
         self.pool.hungry = bool(step.assigned)
@@ -161,6 +161,9 @@ class _Step:
         if self.unsure:
             adopt(self.queue, self.agent, self.assigned, holding.has_ticket)
         self.unsure = True  # when this is repeated: its commit may have arrived
+        self.stuck = holding.pool.stuck()
+        for ticket in self.stuck:
+            self.unbegin(ticket, called=True)
         if self.may_claim:
             self._claim()
         if self.may_begin:
@@ -188,14 +191,14 @@ class _Step:
         elif outcome in (BACK, LOST, BROKEN):
             self._drop(ticket, job)
 
-    def unbegin(self, ticket: Ticket) -> None:
-        """Put back a job whose ticket was not taken up."""
+    def unbegin(self, ticket: Ticket, called: bool = False) -> None:
+        """Put back a job whose ticket was not taken up, or was `called` in vain."""
         if ticket.value is not NOTHING:
             return  # it was begun before its value came: this interrupts it
         job = self._job(ticket)
         if job.status == ACTIVE and job._active_start == ticket.token:
             if job in self.agent:
-                take_back(self.queue, self.agent, job)
+                take_back(self.queue, self.agent, job, called)
 
     def _job(self, ticket: Ticket) -> Any:
         jar = self.agent._p_jar

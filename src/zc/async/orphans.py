@@ -37,8 +37,15 @@ def adopt(
             hand_back_job(queue, agent, job, died=False)
 
 
-def take_back(queue: Any, agent: Any, job: Any) -> None:
-    """Return a job whose ACTIVE was committed, and that no thread has begun."""
+def take_back(queue: Any, agent: Any, job: Any, called: bool = False) -> None:
+    """Return a job whose ACTIVE was committed, and that no thread has begun.
+
+    Or one that was `called`, and is not to wait for the others of its round: it has
+    begun in time, whatever its deadline.
+    """
+    start = job._active_start
     agent.remove(job)
     job._unbegin()
+    if called:
+        job._active_start = start
     queue.putBack(job)

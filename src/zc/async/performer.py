@@ -131,16 +131,15 @@ class Performer(Observer):
             log.exception("a round of %d jobs was broken off", len(round.members))
             self._abort()
         self.round = None
-        outcomes = [
-            (member.ticket, self._go_on(member))
-            for member in round.members
-            if member.fate is not Fate.AGAIN
-        ]
-        again = [
-            batch._replace(tickets=[member.ticket], noted=member.begun)
-            for member in round.members
-            if member.fate is Fate.AGAIN
-        ]
+        outcomes, again = [], []
+        for member in round.members:
+            if member.fate is not Fate.AGAIN:
+                outcomes.append((member.ticket, self._go_on(member)))
+            elif member.ticket in round.left:
+                outcomes.append((member.ticket, LOST))
+            else:
+                alone = batch._replace(tickets=[member.ticket], noted=member.begun)
+                again.append(alone)
         return Performed(outcomes, again, round.take_over())
 
     def _go_on(self, member: Member) -> str:

@@ -23,8 +23,10 @@ Outcomes = list[tuple[Ticket, str]]
 #: How many jobs in a batch are worth a step of the poller.
 ENOUGH = 4
 
-#: After how many seconds others take over what a round has not begun.
+#: After how many seconds others take over what a round has not begun, and what it
+#: has called and not committed.
 TAKE_OVER = 1.0
+STUCK = 10.0
 
 
 #: Seconds until a thread whose connection was lost opens another.
@@ -111,7 +113,7 @@ class Pool:
     def relieve(self) -> bool:
         """Have others begin what a round that takes too long has not begun.
 
-        Whether any round is in hand, so that it is worth asking again.
+        Whether anything is in hand, so that it is worth asking again.
         """
         limit = time.monotonic() - TAKE_OVER
         for performer, (since, batch) in list(self._rounds.items()):
@@ -119,7 +121,30 @@ class Pool:
             if round is not None and since < limit and not batch.chained:
                 taken = round.take_over()
                 self.submit([batch._replace(tickets=[one]) for one in taken])
-        return bool(self._rounds)
+        return self._outstanding > 0
+
+    def stuck(self) -> list[Ticket]:
+        """Jobs that were called and wait for another one, that does not end.
+
+        The round they are in cannot be committed from outside.  They can be taken
+        away from it: then its commit fails, and that one is performed again.
+        """
+        limit = time.monotonic() - STUCK
+        found: list[Ticket] = []
+        for performer, (since, _) in list(self._rounds.items()):
+            round = performer.round
+            if round is not None and since < limit and not round.left:
+                found += round.called()
+        return found
+
+    def leave(self, tickets: list[Ticket]) -> None:
+        """These were taken away from the rounds that they were stuck in."""
+        if tickets:
+            taken = frozenset(tickets)
+            for performer in list(self._rounds):
+                round = performer.round
+                if round is not None:
+                    round.left |= taken.intersection(round.called())
 
     @property
     def has_finished(self) -> bool:

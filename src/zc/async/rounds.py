@@ -121,7 +121,8 @@ class Round:
 
     After `perform`, `members` are the jobs that were begun, each with its fate,
     and `rest` the tickets that the time was too short for.  Another thread may
-    take over what has not been begun.
+    take over what has not been begun.  `left` are jobs that were taken away from it,
+    which the one that did this sees to.
     """
 
     def __init__(
@@ -135,6 +136,7 @@ class Round:
         self.number = next(_numbers)
         self.rest: deque[Any] = deque(tickets)
         self.members: list[Member] = []
+        self.left: frozenset[Any] = frozenset()
         self._load = load
         self._observer = observer
         self._durations = durations
@@ -170,6 +172,13 @@ class Round:
                 taken.append(self.rest.popleft())
             except IndexError:
                 return taken
+
+    def called(self) -> list[Any]:
+        """The tickets of jobs that were called, and wait for the commit.
+
+        From any thread.
+        """
+        return [member.ticket for member in list(self._called)]
 
     # The calls.
 
