@@ -34,7 +34,7 @@ LAYERS = {
     "runtime": """
         polls totals stats jobinfo records performer pool wakeup dispatcher
         enrolment holding loops orphans pinger poller siblings
-        batches culprits durations rounds shared
+        batches culprits durations members rounds shared
         """,
     "wiring": """
         subscribers configure reports zopecontext

@@ -20,8 +20,9 @@ from .durations import callable_name
 from .errors import ReassignedError
 from .ghosts import ghost
 from .interfaces import ACTIVE, CALLBACKS, COMPLETED
+from .members import Fate, Member
 from .observing import Observer
-from .rounds import Fate, Member, Round
+from .rounds import Round
 from .shared import Shared
 from .threadlocal import NOWHERE, Surroundings, local
 from .utils import log, tracelog
