@@ -5,6 +5,7 @@
 What they do with each kind of job is tested without threads, in `tests/unit`.
 """
 
+import asyncio
 import datetime
 import threading
 
@@ -103,6 +104,15 @@ def wait_for(job):
 
 async def coroutine(value):
     return value
+
+
+async def begin_and_end(number):
+    begin_and_end.events.append(("begin", number))
+    await asyncio.sleep(0.01)
+    begin_and_end.events.append(("end", number))
+
+
+begin_and_end.events = []
 
 
 def deferred(value):
@@ -399,6 +409,24 @@ def test_serialised_work_shares_commits_and_is_never_done_at_once(
     assert sorted(results) == list(range(1, 201))
     assert sorted(tree.values) == list(range(200))
     assert storage.count - before <= 50
+
+
+def test_serialised_work_that_awaits_is_never_done_at_once(site, start):
+    site.queue.quotas.create("one")
+    transaction.commit()
+    made = start(threads=4)
+    made.durations.note(f"{__name__}:begin_and_end", 0.0)
+    jobs = [Job(begin_and_end, number) for number in range(8)]
+    for job in jobs:
+        job.quota_names = ("one",)
+    begin_and_end.events.clear()
+    put_at_once(site, *jobs)
+    site.wait(*jobs)
+    events = begin_and_end.events
+    assert len(events) == 16
+    for begun, ended in zip(events[::2], events[1::2], strict=True):
+        assert (begun[0], ended[0]) == ("begin", "end")
+        assert begun[1] == ended[1]
 
 
 def test_an_idle_queue_does_not_wait_for_company(site, start):

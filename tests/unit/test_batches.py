@@ -262,6 +262,12 @@ class ChainsTest(BatchesCase):
     def test_nobody_follows_with_rounds_of_one(self):
         self.assertEqual(self.admitted(round_size=1), 0)
 
+    def test_nobody_follows_one_that_goes_on_after_its_call(self):
+        self.durations.note_awaiting(NAMES[note])
+        self.assertEqual(self.admitted(nothing, first=note), 0)
+        self.assertEqual(self.admitted(note, first=nothing), 0)
+        self.assertEqual(self.sizes([Job(note), Job(note)]), [2])
+
     def test_one_of_another_quota_does_not_follow(self):
         chains = Chains(self.brevity())
         chains.note(self.quota_job(nothing, "one"))

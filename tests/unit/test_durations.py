@@ -51,11 +51,19 @@ class MeasuredTest(unittest.TestCase):
         self.durations.note("x", None)
         self.assertIsNone(self.durations.expected("x"))
 
+    def test_it_is_known_who_goes_on_after_a_call(self):
+        self.assertFalse(self.durations.awaits("x"))
+        self.durations.note_awaiting("x")
+        self.assertTrue(self.durations.awaits("x"))
+        self.assertFalse(self.durations.awaits("y"))
+
     def test_not_more_than_some_names_are_kept(self):
         for number in range(2 * MAX_NAMES):
             self.durations.note(str(number), 1.0)
             self.durations.keep_out(str(number))
             self.durations.blame(str(number))
+            self.durations.note_awaiting(str(number))
+        self.assertLessEqual(len(self.durations._awaiting), MAX_NAMES)
         self.assertLessEqual(len(self.durations._seconds), MAX_NAMES)
         self.assertLessEqual(len(self.durations._kept_out), MAX_NAMES)
 

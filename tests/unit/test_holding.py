@@ -13,7 +13,7 @@ from zc.async_.durations import Durations
 from zc.async_.holding import AHEAD, Holding
 from zc.async_.interfaces import ACTIVE, ASSIGNED, COMPLETED, PENDING
 from zc.async_.job import Job
-from zc.async_.performer import AWAITS, BACK, BROKEN, DONE, LOST, WAITS
+from zc.async_.performer import AWAITS, BACK, BROKEN, DONE, LOST, UNBEGUN, WAITS
 from zc.async_.retry import NeverRetry
 
 HOUR = datetime.timedelta(hours=1)
@@ -96,6 +96,15 @@ class HoldingTests(JobsCase):
         for ticket in tickets:
             self.pool.finish(ticket, outcome)
         self.holding.step()
+
+    def test_what_a_thread_could_not_begin_waits_again(self):
+        [job] = self.put_some(1)
+        self.holding.step()
+        self.queue.pause()
+        transaction.commit()
+        self.finish(UNBEGUN, *self.pool.tickets)
+        self.assertEqual((job.status, list(self.queue)), (PENDING, [job]))
+        self.assertEqual((job.attempts, job.interruptions), (0, 0))
 
     # Rounds that do not end.
 

@@ -12,7 +12,7 @@ from unittest import mock
 from tests.support.gates import gate, open_all
 from tests.support.waking import wait_until
 from zc.async_ import pool
-from zc.async_.performer import Batch, Performed
+from zc.async_.performer import AWAITS, DONE, UNBEGUN, WAITS, Batch, Performed
 
 
 class StubConnection:
@@ -288,3 +288,67 @@ class StuckTests(PoolCase):
         made.leave(["y", "z"])
         self.assertEqual(made.stuck(), [])
         self.assertEqual(round.left, {"y", "z"})
+
+
+class ChainPerformer(StubPerformer):
+    """Each ticket is a list of outcomes, or "again"; one is performed at a time."""
+
+    def perform_batch(self, batch, connection):
+        ticket, *rest = batch.tickets
+        if ticket.outcomes[0] == "again":
+            again = [batch._replace(tickets=[one], noted=True) for one in batch.tickets]
+            for one in batch.tickets:
+                del one.outcomes[:1]
+            return Performed([], again)
+        ticket.log.append(ticket.name)
+        return Performed([(ticket, ticket.outcomes.pop(0))], (), rest)
+
+
+class ChainTests(PoolCase):
+    """Jobs of one quota, which follow each other."""
+
+    def setUp(self):
+        super().setUp()
+        patcher = mock.patch.object(pool, "Performer", ChainPerformer)
+        patcher.start()
+        self.addCleanup(patcher.stop)
+        self.log = []
+
+    def perform(self, **outcomes):
+        """Perform a chain; return what became of each, by name."""
+        made = self.pool(2)
+        made.dispatcher.records = mock.Mock()
+        tickets = [
+            SimpleNamespace(name=name, outcomes=list(each), log=self.log, job_id=name)
+            for name, each in outcomes.items()
+        ]
+        made.submit([Batch(tickets, 1.0, chained=True)])
+        found = {}
+
+        def look():
+            found.update((one.name, what) for one, what in made.take_finished())
+            return len(found) == len(tickets)
+
+        wait_until(look, "all outcomes")
+        return found
+
+    def test_they_are_performed_one_after_the_other(self):
+        found = self.perform(x=[DONE], y=[WAITS], z=[DONE])
+        self.assertEqual(found, {"x": DONE, "y": WAITS, "z": DONE})
+        self.assertEqual(self.log, ["x", "y", "z"])
+
+    def test_what_follows_one_that_awaits_has_to_wait(self):
+        found = self.perform(x=[DONE], y=[AWAITS], z=[DONE])
+        self.assertEqual(found, {"x": DONE, "y": AWAITS, "z": UNBEGUN})
+        self.assertEqual(self.log, ["x", "y"])
+
+    def test_also_when_each_is_performed_alone(self):
+        found = self.perform(
+            x=["again", DONE], y=["again", AWAITS], z=["again", DONE]
+        )
+        self.assertEqual(found, {"x": DONE, "y": AWAITS, "z": UNBEGUN})
+        self.assertEqual(self.log, ["x", "y"])
+
+    def test_alone_they_still_follow_each_other(self):
+        self.perform(x=["again", DONE], y=["again", DONE], z=["again", DONE])
+        self.assertEqual(self.log, ["x", "y", "z"])

@@ -47,7 +47,10 @@ class Brevity:
     def _expect(self, job: Any) -> float | None:
         if not may_share(job):
             return None
-        seconds = self._durations.expected(callable_name(job))
+        name = callable_name(job)
+        if job.quota_names and self._durations.awaits(name):
+            return None  # nobody could follow it
+        seconds = self._durations.expected(name)
         return None if seconds is None or 2 * seconds > self.seconds else seconds
 
 

@@ -30,6 +30,7 @@ class Durations:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._seconds: dict[str, float] = {}
+        self._awaiting: set[str] = set()
         #: Until when (monotonic) a name is kept out, and how long it was last blamed.
         self._kept_out: dict[str, tuple[float, float]] = {}
 
@@ -60,6 +61,17 @@ class Durations:
                 return None
         known = self._seconds.get(name)
         return None if known is None else known + OVERHEAD
+
+    def note_awaiting(self, name: str) -> None:
+        """Jobs of `name` return something to await: they go on after their call."""
+        with self._lock:
+            if len(self._awaiting) >= MAX_NAMES:
+                self._awaiting.clear()
+            self._awaiting.add(name)
+
+    def awaits(self, name: str) -> bool:
+        """Whether jobs of `name` may go on after their call."""
+        return name in self._awaiting
 
     def keep_out(self, name: str, seconds: float = KEPT_OUT) -> None:
         """Have jobs of `name` performed alone for a while."""

@@ -26,6 +26,7 @@ from .performer import (
     DONE,
     LOST,
     NOTHING,
+    UNBEGUN,
     WAITS,
     Batch,
     Ticket,
@@ -188,6 +189,8 @@ class _Step:
                 agent.jobWaits(job)
             elif job in agent:  # completed meanwhile, in another thread
                 agent.jobCompleted(job)
+        elif outcome == UNBEGUN:
+            self.unbegin(ticket)
         elif outcome in (BACK, LOST, BROKEN):
             self._drop(ticket, job)
 

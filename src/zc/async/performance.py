@@ -135,7 +135,7 @@ class Performance:
         if job.status == ACTIVE:
             # An awaitable that nobody has any more is made again.
             awaits = job._awaits and self._given is _NOT_CALLED
-            return job.waiting or (awaits and _is_awaitable(self.value))
+            return job.waiting or (awaits and is_awaitable(self.value))
         return True
 
     def _try(self) -> tuple[str, Any] | None:
@@ -190,7 +190,7 @@ class Performance:
         job, value = self.job, self.value
         # The callable may have given the job away: to its queue, say.
         status.require(job, "complete", (ACTIVE,))
-        if _is_awaitable(value):
+        if is_awaitable(value):
             job._awaits = True
         else:
             if failure.is_failure(value):
@@ -290,7 +290,8 @@ class Performance:
         return True
 
 
-def _is_awaitable(value: Any) -> bool:
+def is_awaitable(value: Any) -> bool:
+    """Whether the result will come from `value`, after the call."""
     return isinstance(value, Deferred) or inspect.isawaitable(value)
 
 

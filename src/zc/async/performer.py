@@ -34,6 +34,7 @@ WAITS = "waits for a job"
 AWAITS = "awaits a value"
 LOST = "reassigned"
 BROKEN = "broken off"
+UNBEGUN = "not begun"
 
 NOTHING = object()
 
@@ -124,8 +125,9 @@ class Performer(Observer):
 
     def _together(self, batch: Batch) -> Performed:
         self.round = round = Round(
-            batch.tickets, self._load, self, self.durations, batch.seconds
-        )
+            batch.tickets, self._load, self, self.durations, batch.seconds,
+            batch.chained,
+        )  # fmt: skip
         try:
             round.perform()
         except BaseException:
@@ -254,6 +256,7 @@ class Performer(Observer):
     def awaiting(self, job: Any, awaited: Any) -> None:
         """See `Observer`."""
         ticket = self._ticket_for(job)
+        self.durations.note_awaiting(callable_name(job))
         self.records.job_waits(ticket.job_id)
 
         def resume(value: Any) -> None:

@@ -15,7 +15,7 @@ from queue import Empty, SimpleQueue
 from typing import Any
 
 from . import clock
-from .performer import Batch, Performer, Ticket
+from .performer import AWAITS, UNBEGUN, Batch, Performer, Ticket
 from .utils import log
 
 Outcomes = list[tuple[Ticket, str]]
@@ -181,8 +181,11 @@ class Pool:
         """Stop before these have been begun."""
         for batch in batches:
             self._unbegun += batch.tickets
-            for ticket in batch.tickets if batch.noted else ():
-                self.dispatcher.records.job_rescheduled(ticket.job_id, clock.utcnow())
+            self._note_unbegun(batch)
+
+    def _note_unbegun(self, batch: Batch) -> None:
+        for ticket in batch.tickets if batch.noted else ():
+            self.dispatcher.records.job_rescheduled(ticket.job_id, clock.utcnow())
 
     def join(self, timeout: float) -> bool:
         """Wait up to `timeout` seconds for the threads to end; whether they did."""
@@ -227,30 +230,57 @@ class Pool:
                 self._freed(len(batch.tickets) >= ENOUGH)
         return False
 
-    def _perform(self, performer: Performer, batch: Batch, line: "_Line") -> None:
-        """Perform a batch to its end, in as many rounds as it takes."""
-        while batch.tickets and line.is_open and not self._stopping:
+    def _perform(self, performer: Performer, batch: Batch, line: "_Line") -> bool:
+        """Perform a batch to its end, in as many rounds as it takes.
+
+        False if one of a chain awaits a value: those that follow have to wait.
+        """
+        goes_on = True
+        while batch.tickets and goes_on and line.is_open and not self._stopping:
             if len(batch.tickets) > 1:
                 self._rounds[performer] = time.monotonic(), batch
             done = performer.perform_batch(batch, line.connection)
             self._rounds.pop(performer, None)
             self._finished.append(done.outcomes)
-            self._perform_again(performer, done.again, line)
+            goes_on = not (batch.chained and _awaits(done.outcomes))
+            goes_on = self._perform_again(performer, done.again, line, goes_on)
             batch = batch._replace(tickets=list(done.rest))
-        if batch.tickets and not self._stopping:
-            self.submit([batch])
-        else:
+        if self._stopping:
             self._leave([batch])
+        elif batch.chained:
+            self._return(batch)
+        elif batch.tickets:
+            self.submit([batch])
+        return goes_on
 
     def _perform_again(
-        self, performer: Performer, batches: Sequence[Batch], line: "_Line"
-    ) -> None:
+        self,
+        performer: Performer,
+        batches: Sequence[Batch],
+        line: "_Line",
+        goes_on: bool,
+    ) -> bool:
         """Have jobs of a round that was broken off performed, each alone."""
-        if batches and not batches[0].chained:
+        if not (batches and batches[0].chained):
             self.submit(batches)
-            return
+            return goes_on
         for batch in batches:
-            self._perform(performer, batch, line)
+            if goes_on:
+                goes_on = self._perform(performer, batch, line)
+            else:
+                self._return(batch)
+        return goes_on
+
+    def _return(self, batch: Batch) -> None:
+        """Have the poller put back what cannot be begun now."""
+        if not batch.tickets:
+            return
+        self._finished.append([(ticket, UNBEGUN) for ticket in batch.tickets])
+        self._note_unbegun(batch)
+
+
+def _awaits(outcomes: Outcomes) -> bool:
+    return any(outcome == AWAITS for _, outcome in outcomes)
 
 
 class _Line:

@@ -36,7 +36,7 @@ from .culprits import Culprits
 from .durations import FOREVER, Durations
 from .errors import ReassignedError
 from .members import Fate, Mark, Member
-from .performance import discard
+from .performance import discard, is_awaitable
 from .shared import Shared
 from .utils import tracelog
 
@@ -59,6 +59,7 @@ class Round:
         observer: Any,
         durations: Durations,
         seconds: float,
+        chained: bool = False,
     ):
         self.number = next(_numbers)
         self.rest: deque[Any] = deque(tickets)
@@ -68,6 +69,7 @@ class Round:
         self._observer = observer
         self._durations = durations
         self._seconds = seconds
+        self._chained = chained
         self._called: list[Member] = []
         self._culprits = Culprits()
         self._manager = transaction.manager
@@ -119,8 +121,15 @@ class Round:
             self.members.append(member)
             if self._is_ours(member):
                 self._call(member)
-                if time.monotonic() > deadline or not self._can_go_back():
+                if time.monotonic() > deadline or self._must_end(member):
                     return
+
+    def _must_end(self, member: Member) -> bool:
+        """Whether nobody can be called after `member`."""
+        # In a chain, the others are not to run while it goes on.
+        return (self._chained and is_awaitable(member.value)) or not (
+            self._can_go_back()
+        )
 
     def _can_go_back(self) -> bool:
         """Whether all data managers have savepoints, as far as this is known."""
