@@ -178,3 +178,16 @@ class PoliteJob(Job):
 
     def tearDown(self, info):
         SAID.append(info)
+
+
+class OpenShop(Job):
+    """A job that is performed while the shop is open."""
+
+    def setUp(self):
+        SAID.append("open")
+
+    def tearDown(self, info):
+        SAID.append("close")
+
+    def surroundings(self):
+        return "an open shop"
