@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from tests.support import queueing
 from tests.support.queueing import MINUTE, START, World, number, numbers
-from zc.async_ import clock
+from zc.async_ import claiming, clock
 from zc.async_.agent import Agent, addMainAgentActivationHandler, chooseFirst
 from zc.async_.errors import UnloadableCallableError, UnpicklableError
 from zc.async_.events import DispatcherActivated
@@ -201,6 +201,18 @@ def test_a_filter_selects(seat):
     agent = seat.agent(filter=even)
     assert numbers(agent.claim_some(5)) == [2, 4]
     assert seat.waiting() == [1, 3]
+
+
+def test_one_job_is_found_behind_any_number_that_wait_for_a_quota(
+    seat, agent, monkeypatch
+):
+    monkeypatch.setattr(claiming, "FILE_AT_ONCE", 5)
+    seat.queue.quotas.create("q")
+    seat.put(*range(20), quota_names=("q",))
+    seat.put("free")
+    assert agent.claimJob().args == [0]
+    assert agent.claim_some(1) == [] and seat.queue.more_to_claim
+    assert agent.claimJob().args == ["free"]
 
 
 def test_a_claim_that_is_aborted_has_not_happened(world, seat, agent):

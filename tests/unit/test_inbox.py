@@ -5,6 +5,8 @@
 Entries are strings here, keys small integers: an inbox does not look into them.
 """
 
+import itertools
+
 import pytest
 from ZODB.POSException import ConflictError
 from ZODB.serialize import referencesf
@@ -37,7 +39,8 @@ class Party:
 
     def seen(self):
         """The keys that a claimer finds."""
-        return [key for bucket in self.inbox.buckets() for key in bucket]
+        buckets = itertools.chain(self.inbox.buckets(), self.inbox.late_buckets())
+        return [key for bucket in buckets for key in bucket]
 
     def all(self):
         return sorted(key for bucket in self.inbox.all_buckets() for key in bucket)
@@ -45,7 +48,7 @@ class Party:
     def claim(self, count=None):
         """Take keys, by default all there are; return them."""
         taken = []
-        for bucket in self.inbox.buckets():
+        for bucket in itertools.chain(self.inbox.buckets(), self.inbox.late_buckets()):
             for key in bucket:
                 if count is not None and len(taken) == count:
                     return taken
@@ -246,6 +249,17 @@ def test_emptied_buckets_are_not_walked_again(world):
     world.dispatcher.claim_and_commit()
     world.dispatcher.keep()
     assert len(list(world.dispatcher.inbox.buckets())) == 1
+
+
+def test_what_was_seen_is_remembered_whatever_the_cache_drops(world):
+    fill(world, 20 * SIZE)
+    world.dispatcher.claim_and_commit()
+    world.dispatcher.keep()
+    world.dispatcher.seat.connection.cacheMinimize()
+    assert len(list(world.dispatcher.inbox.buckets())) == 1
+    world.advance(seconds=PASSING)
+    world.dispatcher.keep()
+    assert len(world.dispatcher.inbox.passed) == 1
 
 
 def test_a_claim_that_is_aborted_hides_nothing(world):

@@ -139,8 +139,12 @@ class Agent(Persistent):
 
     def claimJob(self) -> Any:
         """See `IAgent`."""
-        jobs = self.claim_some(1)
-        return jobs[0] if jobs else None
+        while True:
+            jobs = self.claim_some(1)
+            if jobs:
+                return jobs[0]
+            if self.queue is None or not self.queue.more_to_claim:
+                return None
 
     def claim_some(self, count: int, chains: Any = None) -> list:
         """Take up to `count` jobs, no more than there is room for; return them.

@@ -6,7 +6,7 @@ A ZEO server that resolves conflicts imports this module, so it imports no more
 than persistent, BTrees and ZODB.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from heapq import heappop, heappush
 from typing import Any
 
@@ -87,20 +87,25 @@ class Claim:
 
     def run(self) -> Iterator[Due]:
         """The due entries in the order of their keys."""
-        self._file_dated()
+        self._file(self.pending.dated.buckets())
         for source in list(self._sources()):
             self._advance(source)
         try:
-            while self.heap:
-                _, _, due, source = heappop(self.heap)
-                if self._has_room(due):
-                    self._note(due)
-                    yield due
-                elif not self._pass_blocked(due):
-                    continue  # the rest of this lane waits as well
-                self._advance(source)
+            yield from self._merged()
+            self._advance(self._of_late())
+            yield from self._merged()
         finally:
             self._note_bucket()
+
+    def _merged(self) -> Iterator[Due]:
+        while self.heap:
+            _, _, due, source = heappop(self.heap)
+            if self._has_room(due):
+                self._note(due)
+                yield due
+            elif not self._pass_blocked(due):
+                continue  # the rest of this lane waits as well
+            self._advance(source)
 
     def _sources(self) -> Iterator[Iterator[Due]]:
         pending = self.pending
@@ -157,14 +162,25 @@ class Claim:
                 else:
                     return
 
+    def _of_late(self) -> Iterator[Due]:
+        """The due entries that came late, for one who takes jobs by hand."""
+        found = []
+        for inbox in (self.pending.inbox, self.pending.dated):
+            found += self._file(inbox.late_buckets())
+        yield from sorted(due for due in found if due.key <= self.limit)
+
     # What a claim must pass.
 
-    def _file_dated(self) -> None:
-        for bucket in self.pending.dated.buckets():
+    def _file(self, buckets: Iterable[Bucket]) -> list[Due]:
+        """File what is in `buckets` by its due time; return what was filed."""
+        filed: list[Due] = []
+        for bucket in buckets:
             for key, entry in bucket.items():
                 if not self._may_file():
-                    return
-                self.pending.file(Due(key, entry, bucket), self.pending.later)
+                    return filed
+                due = Due(key, entry, bucket)
+                filed.append(self.pending.file(due, self.pending.later))
+        return filed
 
     def _may_file(self) -> bool:
         self.filed += 1

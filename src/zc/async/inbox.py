@@ -29,7 +29,10 @@ from . import clock
 from .buckets import Bucket, Entry, Tail, walk
 
 #: For how many seconds a connection counts as one that keeps house.
-KEEPS = 60
+COUNTS = 60
+
+#: For how many seconds one that does not looks into a bucket it has seen emptied.
+LOOKS = 600
 
 
 class Done:
@@ -81,14 +84,18 @@ class Seen:
 
     def is_kept(self) -> bool:
         """Whether this connection keeps house: then it hears of late arrivals."""
-        return self.kept_at is not None and clock.monotonic() - self.kept_at < KEEPS
+        return self.kept_at is not None and clock.monotonic() - self.kept_at < COUNTS
 
 
 class Memory(Persistent):
     """Holds a `Seen`, in the memory of one connection.
 
-    Never written: so a change of the inbox does not make the connection forget.
+    Never written, and never dropped from the connection's cache: so neither a
+    change of the inbox nor a long walk makes the connection forget.
     """
+
+    def _p_deactivate(self) -> None:
+        """Stay."""
 
     _v_seen: Seen
 
@@ -135,23 +142,29 @@ class Inbox(Persistent):
     def buckets(self, start: Bucket | None = None) -> Iterator[Bucket]:
         """The buckets that may hold something, about in the order of their keys.
 
-        Leaves out the first ones that this connection has seen emptied, as long
-        as it keeps house.  `start` is where to begin instead.
+        Leaves out the first ones that this connection has seen emptied.  `start`
+        is where to begin instead.
         """
         seen = self.prune()
         if start is not None and not start.closed:
-            yield from walk([start])
-            return
-        yield from walk(seen.live)
-        if not seen.is_kept():
-            yield from self._arrived_late(seen)
+            return walk([start])
+        return walk(seen.live)
 
-    def _arrived_late(self, seen: Seen) -> Iterator[Bucket]:
+    def late_buckets(self) -> Iterator[Bucket]:
+        """Emptied buckets to which something came late, and what follows them.
+
+        Only for connections that do not keep house: those that do hear of it.
+        """
+        seen = self.prune()
+        if seen.is_kept():
+            return
+        limit = clock.monotonic() - LOOKS
         for done in list(seen.done.values()):
-            bucket = done.bucket
-            if len(bucket):
-                yield bucket
-            yield from walk(bucket.successors[done.known :])
+            if done.since >= limit:
+                bucket = done.bucket
+                if len(bucket):
+                    yield bucket
+                yield from walk(bucket.successors[done.known :])
 
     def all_buckets(self) -> Iterator[Bucket]:
         """All that hold something, wherever.  The cost grows with those passed."""

@@ -99,15 +99,16 @@ class Pending(Persistent):
         self._remove_from(due.home, due.key, due.lane)
         self.length.change(-1)
 
-    def file(self, due: Due, home: OOBTree) -> None:
-        """Move an entry into `later` or a lane."""
+    def file(self, due: Due, home: OOBTree) -> Due:
+        """Move an entry into `later` or a lane; return it as it is there."""
         self._remove_from(due.home, due.key, due.lane)
-        self._insert(home, due.key, due.entry)
+        return Due(self._insert(home, due.key, due.entry), due.entry, home)
 
-    def _insert(self, home: OOBTree, key: int, entry: Any) -> None:
+    def _insert(self, home: OOBTree, key: int, entry: Any) -> int:
         # Two processes may have made the same key, though hardly ever.
         while not home.insert(key, entry):
             key += 1
+        return key
 
     def lane(self, name: Lane) -> OOBTree:
         """The list of a lane, made when missing."""

@@ -182,8 +182,13 @@ class Queue(Persistent):
             jobs = self.claim_some(1, filter)
             if jobs:
                 return jobs[0]
-            if not self._pending.more_to_file:
+            if not self.more_to_claim:
                 return default
+
+    @property
+    def more_to_claim(self) -> bool:
+        """Whether the last claim stopped early, and more may be due behind."""
+        return self._pending.more_to_file
 
     def claim_some(
         self,
