@@ -44,6 +44,7 @@ TEST = [
     "pytz",
     "ruff>=0.6",
     "setuptools>=77",
+    "waitress",
     "zope.testing",
 ]
 
