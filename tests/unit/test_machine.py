@@ -37,6 +37,8 @@ class Machine(RuleBasedStateMachine):
         self.agents = [self.seat.agent(each, size=2) for each in UUIDS]
         self.jobs = []
         self.seen = {}
+        for names in ((), ("one",), ("two",), ("one", "two"), (), ("one",)):
+            self._put(names, 0)
         self.seat.commit()
 
     def teardown(self):
@@ -50,11 +52,14 @@ class Machine(RuleBasedStateMachine):
         delay=st.sampled_from([0, 0, 30]),
     )
     def put(self, quotas, delay):
+        self._put(quotas, delay)
+        self.seat.commit()
+
+    def _put(self, quotas, delay):
         job = Job(number, len(self.jobs))
         job.quota_names = quotas
         when = self.world.clock.utcnow() + datetime.timedelta(seconds=delay)
         self.jobs.append(self.queue.put(job, begin_after=when))
-        self.seat.commit()
 
     @rule(which=st.integers(0, 2))
     def claim(self, which):
@@ -169,5 +174,5 @@ def _reaches(before, after):
 
 MachineTest = Machine.TestCase
 MachineTest.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, derandomize=True
+    max_examples=100, stateful_step_count=50, deadline=None, derandomize=True
 )
